@@ -1,0 +1,3 @@
+//! The log, and the files and index that hold the state at rest (design D4).
+
+pub mod disk;

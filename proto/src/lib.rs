@@ -1,1 +1,22 @@
-//! Under construction.
+//! Temporal's wire types and services, generated from the descriptor set of `temporalio-protos`,
+//! and the messages between our own nodes and tools.
+//!
+//! Without the feature `services` there are messages only; the engine is built that way and cannot
+//! see tonic. Three `history` fields of hot responses are `bytes` here (see `build.rs`): the same
+//! wire form, served as stored.
+
+/// Temporal's packages, as modules: `temporal::api::workflowservice::v1` and so on.
+#[allow(missing_docs, clippy::all, dead_code, unreachable_pub, reason = "generated code")]
+mod generated {
+    include!(concat!(env!("OUT_DIR"), "/temporal.rs"));
+}
+
+/// Our own packages: `steadfast::raft::v1` and so on.
+#[allow(missing_docs, clippy::all, dead_code, unreachable_pub, reason = "generated code")]
+mod ours {
+    include!(concat!(env!("OUT_DIR"), "/internal.rs"));
+}
+
+pub use generated::google;
+pub use generated::temporal::api as temporal;
+pub use ours::steadfast as internal;

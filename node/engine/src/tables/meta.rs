@@ -1,0 +1,96 @@
+//! Counters, versions and configuration of the whole state.
+
+use super::key::{Key, KeyWriter, SYSTEM};
+use crate::time::{Span, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The one record of counters.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Meta {
+    /// UUID of the cluster, set by the bootstrap.
+    pub cluster_id: String,
+    /// Rules by which entries are applied.
+    pub engine_version: u32,
+    /// The time that the last mutation used; never runs backwards.
+    pub applied_at: Timestamp,
+    /// The next run's number; starts at 1.
+    pub next_run: u64,
+    /// The next namespace's number; starts at 1.
+    pub next_namespace: u32,
+    /// The next queued task's sequence number.
+    pub next_task: u64,
+}
+
+/// Dynamic configuration: as set, and as the engine uses it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Config {
+    /// Key and JSON value, as set.
+    pub raw: BTreeMap<String, String>,
+    /// What the engine uses.
+    pub limits: Limits,
+}
+
+/// Limits and switches of the engine, under Temporal's dynamic-config names.
+/// Sources and defaults: Temporal server 1.32.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Limits {
+    /// `limit.blobSize.error`, bytes.
+    pub blob_bytes_max: u64,
+    /// `limit.memoSize.error`, bytes.
+    pub memo_bytes_max: u64,
+    /// `limit.historyCount.error`, events.
+    pub history_count_max: i64,
+    /// `limit.historySize.error`, bytes.
+    pub history_bytes_max: i64,
+    /// `limit.historyCount.suggestContinueAsNew`, events.
+    pub history_count_suggest: i64,
+    /// `limit.historySize.suggestContinueAsNew`, bytes.
+    pub history_bytes_suggest: i64,
+    /// `limit.numPendingActivities.error`.
+    pub pending_activities_max: u64,
+    /// `history.maximumSignalsPerExecution`.
+    pub signals_max: i64,
+    /// `history.maximumBufferedEventsBatch`, events.
+    pub buffered_events_max: u64,
+    /// `limit.maxIDLength`, bytes.
+    pub id_length_max: u64,
+    /// `history.workflowIdReuseMinimalInterval`.
+    pub workflow_id_reuse_interval: Span,
+    /// `system.enableActivityEagerExecution`.
+    pub eager_activities: bool,
+    /// `system.enableEagerWorkflowStart`.
+    pub eager_start: bool,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            blob_bytes_max: 2 * 1024 * 1024,
+            memo_bytes_max: 2 * 1024 * 1024,
+            history_count_max: 51_200,
+            history_bytes_max: 50 * 1024 * 1024,
+            history_count_suggest: 4_096,
+            history_bytes_suggest: 4 * 1024 * 1024,
+            pending_activities_max: 2_000,
+            signals_max: 10_000,
+            buffered_events_max: 100,
+            id_length_max: 1_000,
+            workflow_id_reuse_interval: Span::seconds(1),
+            eager_activities: true,
+            eager_start: true,
+        }
+    }
+}
+
+/// Key of the counters.
+#[must_use]
+pub fn meta_key() -> Key {
+    KeyWriter::new(SYSTEM, 2).byte(0).done()
+}
+
+/// Key of the configuration.
+#[must_use]
+pub fn config_key() -> Key {
+    KeyWriter::new(SYSTEM, 2).byte(1).done()
+}

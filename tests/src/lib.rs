@@ -9,6 +9,7 @@ pub mod cluster;
 pub mod payments;
 pub mod program;
 pub mod sdk;
+pub mod shop;
 
 /// What a test can trip over outside its own assertions.
 #[derive(Debug, thiserror::Error)]

@@ -132,3 +132,17 @@ pub enum Fault {
     #[error("mutation needs a newer engine: {0}")]
     UnknownMutation(String),
 }
+
+/// Why a mutation stops before its end; lets `?` carry both kinds.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum Stop {
+    /// A business "no". Everything that the mutation wrote is rolled back.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// A business "no" where Temporal changes state all the same: what was written stays.
+    #[error("{0}")]
+    RefusedWithChanges(Refusal),
+    /// The node stops.
+    #[error(transparent)]
+    Faulted(#[from] Fault),
+}

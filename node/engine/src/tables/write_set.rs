@@ -27,6 +27,7 @@ pub struct WriteSet<'tables> {
     /// Counters; written back by [`WriteSet::finish`].
     pub meta: Meta,
     meta_before: Meta,
+    reservations_before: Vec<Reservation>,
     limits: Arc<Record>,
     entropy: [u8; 16],
     draws: u64,
@@ -66,8 +67,19 @@ impl<'tables> WriteSet<'tables> {
         let meta_before = meta.clone();
         let (changes, effects) = (Changes::new(), Vec::new());
         let draws = 0;
+        let reservations_before = reservations.clone();
         let mut set = Self {
-            tables, changes, effects, reservations, now, meta, meta_before, limits, entropy, draws,
+            tables,
+            changes,
+            effects,
+            reservations,
+            now,
+            meta,
+            meta_before,
+            reservations_before,
+            limits,
+            entropy,
+            draws,
         };
         set.meta.applied_at = now;
         Ok(set)
@@ -165,6 +177,16 @@ impl<'tables> WriteSet<'tables> {
         }
         let entries = merged.into_iter();
         Ok(if reverse { entries.rev().take(limit).collect() } else { entries.take(limit).collect() })
+    }
+
+    /// Takes everything back that this mutation did, but for the clock.
+    pub fn rollback(&mut self) {
+        self.changes.clear();
+        self.effects.clear();
+        self.reservations.clone_from(&self.reservations_before);
+        self.meta = self.meta_before.clone();
+        self.meta.applied_at = self.now;
+        self.draws = 0;
     }
 
     /// Ends the mutation: what changed, and the duties.

@@ -1,0 +1,213 @@
+//! The commands of a completed workflow task: one file each, all or none of them applied.
+
+mod cancel_timer;
+mod cancel_workflow_execution;
+mod complete_workflow_execution;
+mod continue_as_new_workflow_execution;
+mod fail_workflow_execution;
+mod modify_workflow_properties;
+mod record_marker;
+mod request_cancel_activity_task;
+mod schedule_activity_task;
+mod sequence;
+mod start_timer;
+mod upsert_workflow_search_attributes;
+
+pub(crate) use sequence::check_sequence;
+
+use crate::effect::AssignedTask;
+use crate::event::{Attributes as EventAttributes, NewEvent};
+use crate::execution::{Execution, NextRun};
+use crate::reply::{Fault, Refusal, Stop};
+use crate::tables::Namespace;
+use steadfast_proto::temporal::command::v1::Command;
+use steadfast_proto::temporal::command::v1::command::Attributes;
+use steadfast_proto::temporal::enums::v1::{CommandType, WorkflowTaskFailedCause};
+use steadfast_proto::temporal::sdk::v1::{EventGroupMarker, UserMetadata};
+use steadfast_proto::temporal::workflowservice::v1::RespondWorkflowTaskCompletedRequest;
+
+/// What the commands of one completed workflow task share.
+#[derive(Debug)]
+pub(crate) struct Completion<'a> {
+    /// The request, without its commands.
+    pub(crate) request: &'a RespondWorkflowTaskCompletedRequest,
+    /// The run's namespace.
+    pub(crate) namespace: &'a Namespace,
+    /// Id of the WorkflowTaskCompleted event.
+    pub(crate) completed_event_id: i64,
+    /// Activity tasks that were started at once for the answer.
+    pub(crate) eager_activities: Vec<AssignedTask>,
+    /// A command left something that the workflow has to hear of: a new workflow task is needed.
+    pub(crate) needs_task: bool,
+    /// The run that follows, opened after this one is finished.
+    pub(crate) next_run: Option<NextRun>,
+}
+
+/// What a command has besides its attributes.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct CommandHead {
+    /// Summary and details.
+    pub(crate) user_metadata: Option<UserMetadata>,
+    /// Markers.
+    pub(crate) event_group_markers: Vec<EventGroupMarker>,
+}
+
+impl CommandHead {
+    /// The event that the command makes.
+    pub(crate) fn event(self, attributes: EventAttributes) -> NewEvent {
+        NewEvent {
+            user_metadata: self.user_metadata,
+            event_group_markers: self.event_group_markers,
+            ..NewEvent::from(attributes)
+        }
+    }
+}
+
+/// Why a command is not applied.
+#[derive(Debug)]
+pub(crate) enum CommandError {
+    /// The workflow task fails with this cause; the text is "Cause: message".
+    Bad {
+        /// The cause.
+        cause: WorkflowTaskFailedCause,
+        /// Text after the cause.
+        message: String,
+    },
+    /// As `Bad`, and then the run is terminated: a value is larger than any retry could mend.
+    TooLarge {
+        /// The cause.
+        cause: WorkflowTaskFailedCause,
+        /// Text after the cause.
+        message: String,
+    },
+    /// The call is refused or the node stops; the task stays started.
+    Stop(Stop),
+}
+
+impl CommandError {
+    /// A bad command.
+    pub(crate) fn bad(cause: WorkflowTaskFailedCause, message: impl Into<String>) -> Self {
+        Self::Bad { cause, message: message.into() }
+    }
+
+    /// A value over its size limit.
+    pub(crate) fn too_large(cause: WorkflowTaskFailedCause, message: impl Into<String>) -> Self {
+        Self::TooLarge { cause, message: message.into() }
+    }
+}
+
+impl From<Fault> for CommandError {
+    fn from(fault: Fault) -> Self {
+        Self::Stop(Stop::Faulted(fault))
+    }
+}
+
+impl From<Refusal> for CommandError {
+    fn from(refusal: Refusal) -> Self {
+        Self::Stop(Stop::Refused(refusal))
+    }
+}
+
+impl From<Stop> for CommandError {
+    fn from(stop: Stop) -> Self {
+        Self::Stop(stop)
+    }
+}
+
+/// A cause as Temporal's texts name it, without its prefix: `BadStartTimerAttributes`.
+pub(crate) fn cause_text(cause: WorkflowTaskFailedCause) -> String {
+    format!("{cause:?}")
+}
+
+/// Applies one command. Sizes, names and limits are checked by each.
+pub(crate) fn apply_command(
+    execution: &mut Execution<'_, '_>,
+    completion: &mut Completion<'_>,
+    command: Command,
+) -> Result<(), CommandError> {
+    let head = CommandHead {
+        user_metadata: command.user_metadata,
+        event_group_markers: command.event_group_markers,
+    };
+    let Some(attributes) = command.attributes else {
+        return Err(missing_attributes(command.command_type));
+    };
+    match attributes {
+        Attributes::ScheduleActivityTaskCommandAttributes(attributes) => {
+            schedule_activity_task::apply(execution, completion, attributes, head)
+        }
+        Attributes::RequestCancelActivityTaskCommandAttributes(attributes) => {
+            request_cancel_activity_task::apply(execution, completion, &attributes, head)
+        }
+        Attributes::StartTimerCommandAttributes(attributes) => {
+            start_timer::apply(execution, completion, attributes, head)
+        }
+        Attributes::CancelTimerCommandAttributes(attributes) => {
+            cancel_timer::apply(execution, completion, attributes, head)
+        }
+        Attributes::CompleteWorkflowExecutionCommandAttributes(attributes) => {
+            complete_workflow_execution::apply(execution, completion, attributes, head)
+        }
+        Attributes::FailWorkflowExecutionCommandAttributes(attributes) => {
+            fail_workflow_execution::apply(execution, completion, attributes, head)
+        }
+        Attributes::CancelWorkflowExecutionCommandAttributes(attributes) => {
+            cancel_workflow_execution::apply(execution, completion, attributes, head)
+        }
+        Attributes::ContinueAsNewWorkflowExecutionCommandAttributes(attributes) => {
+            continue_as_new_workflow_execution::apply(execution, completion, attributes, head)
+        }
+        Attributes::RecordMarkerCommandAttributes(attributes) => {
+            record_marker::apply(execution, completion, attributes, head)
+        }
+        Attributes::UpsertWorkflowSearchAttributesCommandAttributes(attributes) => {
+            upsert_workflow_search_attributes::apply(execution, completion, attributes, head)
+        }
+        Attributes::ModifyWorkflowPropertiesCommandAttributes(attributes) => {
+            modify_workflow_properties::apply(execution, completion, attributes, head)
+        }
+        Attributes::RequestCancelExternalWorkflowExecutionCommandAttributes(_)
+        | Attributes::StartChildWorkflowExecutionCommandAttributes(_)
+        | Attributes::SignalExternalWorkflowExecutionCommandAttributes(_)
+        | Attributes::ProtocolMessageCommandAttributes(_)
+        | Attributes::ScheduleNexusOperationCommandAttributes(_)
+        | Attributes::RequestCancelNexusOperationCommandAttributes(_) => {
+            let name = sequence::command_name(command.command_type);
+            Err(Refusal::Unimplemented(format!("command {name} is not implemented yet")).into())
+        }
+    }
+}
+
+fn missing_attributes(command_type: i32) -> CommandError {
+    use WorkflowTaskFailedCause as Cause;
+    let name = sequence::command_name(command_type);
+    let cause = match CommandType::try_from(command_type) {
+        Ok(CommandType::ScheduleActivityTask) => Cause::BadScheduleActivityAttributes,
+        Ok(CommandType::RequestCancelActivityTask) => Cause::BadRequestCancelActivityAttributes,
+        Ok(CommandType::StartTimer) => Cause::BadStartTimerAttributes,
+        Ok(CommandType::CompleteWorkflowExecution) => Cause::BadCompleteWorkflowExecutionAttributes,
+        Ok(CommandType::FailWorkflowExecution) => Cause::BadFailWorkflowExecutionAttributes,
+        Ok(CommandType::CancelTimer) => Cause::BadCancelTimerAttributes,
+        Ok(CommandType::CancelWorkflowExecution) => Cause::BadCancelWorkflowExecutionAttributes,
+        Ok(CommandType::RequestCancelExternalWorkflowExecution) => {
+            Cause::BadRequestCancelExternalWorkflowExecutionAttributes
+        }
+        Ok(CommandType::RecordMarker) => Cause::BadRecordMarkerAttributes,
+        Ok(CommandType::ContinueAsNewWorkflowExecution) => Cause::BadContinueAsNewAttributes,
+        Ok(CommandType::StartChildWorkflowExecution) => Cause::BadStartChildExecutionAttributes,
+        Ok(CommandType::SignalExternalWorkflowExecution) => {
+            Cause::BadSignalWorkflowExecutionAttributes
+        }
+        Ok(CommandType::UpsertWorkflowSearchAttributes) => Cause::BadSearchAttributes,
+        Ok(CommandType::ProtocolMessage) => Cause::BadUpdateWorkflowExecutionMessage,
+        Ok(CommandType::ModifyWorkflowProperties) => Cause::BadModifyWorkflowPropertiesAttributes,
+        Ok(CommandType::ScheduleNexusOperation) => Cause::BadScheduleNexusOperationAttributes,
+        Ok(CommandType::RequestCancelNexusOperation) => {
+            Cause::BadRequestCancelNexusOperationAttributes
+        }
+        Ok(CommandType::Unspecified) | Err(_) => {
+            return Refusal::InvalidArgument(format!("unknown command type: {name}")).into();
+        }
+    };
+    CommandError::bad(cause, format!("{name}CommandAttributes is not set on {name}Command."))
+}

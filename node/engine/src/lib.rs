@@ -12,6 +12,7 @@ pub mod effect;
 pub mod id;
 pub mod mutation;
 pub mod proto;
+pub mod read;
 pub mod reply;
 pub mod tables;
 pub mod time;

@@ -13,13 +13,19 @@
 mod buffer;
 mod close;
 mod find;
+mod limits;
+mod next_run;
 mod open;
 mod workflow_task;
 
 pub use close::Closing;
 pub use find::namespace_of;
 pub use open::Opening;
-pub use workflow_task::{DEFAULT_TASK_TIMEOUT, TASK_TIMEOUT_MAX};
+pub use next_run::NextRun;
+pub use workflow_task::{DEFAULT_TASK_TIMEOUT, TASK_TIMEOUT_MAX, TaskFailure};
+pub(crate) use next_run::Continuation;
+pub(crate) use open::new_run_id;
+pub(crate) use workflow_task::{HISTORY_SERVICE, poll_text};
 
 use crate::effect::{AssignedTask, Effect};
 use crate::event::{Attributes, NewEvent};
@@ -45,6 +51,7 @@ pub struct Execution<'set, 'tables> {
     /// A workflow task was scheduled here and still needs a queue or a poller.
     dispatch: bool,
     task_ended: bool,
+    buffered_here: bool,
     closed_here: bool,
 }
 
@@ -59,8 +66,8 @@ impl<'set, 'tables> Execution<'set, 'tables> {
 
     fn with(set: &'set mut WriteSet<'tables>, run: Box<Run>) -> Self {
         let (batch, is_new) = (Vec::new(), false);
-        let (dispatch, task_ended, closed_here) = (false, false, false);
-        Self { set, run, batch, is_new, dispatch, task_ended, closed_here }
+        let (dispatch, task_ended, buffered_here, closed_here) = (false, false, false, false);
+        Self { set, run, batch, is_new, dispatch, task_ended, buffered_here, closed_here }
     }
 
     /// Whether the run has not closed.
@@ -144,6 +151,8 @@ impl<'set, 'tables> Execution<'set, 'tables> {
     /// # Errors
     /// [`Fault`] when storage is broken.
     pub fn finish(mut self) -> Result<(), Fault> {
+        self.check_buffer_limit()?;
+        self.check_history_limits()?;
         self.dispatch_workflow_task()?;
         self.run.state_transitions += 1;
         self.write_batch();
@@ -173,7 +182,8 @@ impl<'set, 'tables> Execution<'set, 'tables> {
             self.set.effects.push(Effect::TaskAssigned { reservation, task });
             return Ok(());
         }
-        self.queue_workflow_task(&queue)
+        self.queue_workflow_task(&queue);
+        Ok(())
     }
 
     fn write_batch(&mut self) {

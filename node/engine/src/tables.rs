@@ -32,6 +32,7 @@ pub use run::{
 pub use timer::UserTimer;
 pub use visibility::VisibilityRow;
 pub use write_set::{Changes, WriteSet};
+pub(crate) use write_set::wrong as wrong_record;
 
 /// Key constructors, by family.
 pub mod keys {

@@ -221,6 +221,8 @@ pub struct WorkflowTask {
     pub original_scheduled_at: Timestamp,
     /// Start-to-close time-out.
     pub timeout: Span,
+    /// Schedule-to-start time-out of a sticky task; zero when there is none.
+    pub schedule_to_start: Span,
     /// The queue it was put on; the sticky one or the normal one.
     pub queue: String,
     /// Whether that is the sticky queue.
@@ -229,6 +231,8 @@ pub struct WorkflowTask {
     pub identity: String,
     /// The poll that claimed it.
     pub poll: Option<PollId>,
+    /// A started task whose poller left waits under this sequence number for the next; 0 otherwise.
+    pub returned: u64,
     /// Suggest-continue-as-new as told in the started event.
     pub suggest_continue_as_new: bool,
     /// History size as told in the started event, bytes.

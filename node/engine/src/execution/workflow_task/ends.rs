@@ -1,0 +1,200 @@
+//! How a workflow task ends: completed, failed, timed out, or put back.
+
+use super::super::Execution;
+use crate::event::{Attributes, NewEvent};
+use crate::id::WorkerVersion;
+use crate::reply::Fault;
+use crate::tables::{DueKind, StickyQueue, WorkflowTask, WorkflowTaskKind, WorkflowTaskPhase};
+use crate::task_queue;
+use crate::time::{Span, Timestamp};
+use steadfast_proto::temporal::enums::v1::{TimeoutType, WorkflowTaskFailedCause};
+use steadfast_proto::temporal::failure::v1::Failure;
+use steadfast_proto::temporal::history::v1::{
+    WorkflowTaskFailedEventAttributes, WorkflowTaskTimedOutEventAttributes,
+};
+
+/// Identity of events that the server makes of itself.
+pub(crate) const HISTORY_SERVICE: &str = "history-service";
+
+/// Why a workflow task failed.
+#[derive(Debug, Clone, Default)]
+pub struct TaskFailure {
+    /// `WorkflowTaskFailedCause`; unknown numbers pass through.
+    pub cause: i32,
+    /// The failure.
+    pub failure: Option<Failure>,
+    /// Who says so.
+    pub identity: String,
+    /// As the worker sent it.
+    pub binary_checksum: String,
+}
+
+impl Execution<'_, '_> {
+    /// Takes the started task as completed: a transient one's events are written now. The
+    /// completed event is added by the caller, with what the worker sent.
+    pub(crate) fn end_completed_task(&mut self) -> Option<WorkflowTask> {
+        let mut task = self.end_task()?;
+        if task.kind != WorkflowTaskKind::Normal {
+            let events = self.virtual_events(&task);
+            assert!(
+                task.scheduled_event_id == self.run.next_event_id,
+                "no event gets an id while a transient task is started"
+            );
+            self.run.next_event_id += 2;
+            self.batch.extend(events);
+            task.kind = WorkflowTaskKind::Normal;
+        }
+        self.run.last_completed_started_event_id = task.started_event_id;
+        self.run.workflow_task_attempt = 1;
+        self.run.close_attempted = false;
+        Some(task)
+    }
+
+    /// Fails the started task. Only the first failure of a series is written. Stickiness ends; a
+    /// task that was sticky is tried again as a first attempt, any other is transient next.
+    pub(crate) fn fail_workflow_task(&mut self, failure: TaskFailure) {
+        let Some(task) = self.end_task() else { return };
+        if task.kind == WorkflowTaskKind::Normal {
+            self.add_event(Attributes::WorkflowTaskFailedEventAttributes(
+                WorkflowTaskFailedEventAttributes {
+                    scheduled_event_id: task.scheduled_event_id,
+                    started_event_id: task.started_event_id,
+                    cause: failure.cause,
+                    failure: failure.failure,
+                    identity: failure.identity,
+                    binary_checksum: failure.binary_checksum,
+                    ..WorkflowTaskFailedEventAttributes::default()
+                },
+            ));
+        }
+        self.count_attempt(&task);
+    }
+
+    /// Times a task out: started, or waiting on a sticky queue.
+    pub(crate) fn time_out_workflow_task(&mut self, timeout: TimeoutType) {
+        let Some(task) = self.end_task() else { return };
+        if task.kind == WorkflowTaskKind::Normal {
+            self.add_event(Attributes::WorkflowTaskTimedOutEventAttributes(
+                WorkflowTaskTimedOutEventAttributes {
+                    scheduled_event_id: task.scheduled_event_id,
+                    started_event_id: task.started_event_id,
+                    timeout_type: timeout.into(),
+                },
+            ));
+        }
+        if timeout == TimeoutType::ScheduleToStart {
+            self.run.sticky = None;
+        } else {
+            self.count_attempt(&task);
+        }
+    }
+
+    fn count_attempt(&mut self, task: &WorkflowTask) {
+        let was_sticky = self.run.sticky.take().is_some();
+        self.run.workflow_task_attempt =
+            if was_sticky { 1 } else { task.attempt.saturating_add(1) };
+    }
+
+    /// Removes the task with its due times and its queue entry.
+    pub(crate) fn end_task(&mut self) -> Option<WorkflowTask> {
+        let task = self.run.workflow_task.take()?;
+        self.dispatch = false;
+        self.task_ended = true;
+        match task.phase {
+            WorkflowTaskPhase::Scheduled { task: sequence } => {
+                if sequence != 0 {
+                    let queue = self.workflow_queue(&task.queue);
+                    task_queue::remove(self.set, &queue, sequence);
+                }
+                if !task.schedule_to_start.is_zero() {
+                    let at = task.scheduled_at.after(task.schedule_to_start);
+                    let kind = DueKind::WorkflowTaskScheduleToStart { task: task.number };
+                    self.remove_due(at, &kind);
+                }
+            }
+            WorkflowTaskPhase::Started { at, .. } => {
+                if task.returned != 0 {
+                    let queue = self.workflow_queue(&task.queue);
+                    task_queue::remove(self.set, &queue, task.returned);
+                }
+                let kind = DueKind::WorkflowTaskStartToClose { task: task.number };
+                self.remove_due(at.after(task.timeout), &kind);
+            }
+        }
+        Some(task)
+    }
+
+    /// Moves a scheduled sticky task to the normal queue as it is, without an event.
+    ///
+    /// # Errors
+    /// [`Fault`] when storage is broken.
+    pub(crate) fn move_to_normal_queue(&mut self) -> Result<(), Fault> {
+        let Some(mut task) = self.run.workflow_task.take() else { return Ok(()) };
+        if let WorkflowTaskPhase::Scheduled { task: sequence } = task.phase
+            && task.sticky
+        {
+            let queue = self.workflow_queue(&task.queue);
+            task_queue::remove(self.set, &queue, sequence);
+            let at = task.scheduled_at.after(task.schedule_to_start);
+            self.remove_due(at, &DueKind::WorkflowTaskScheduleToStart { task: task.number });
+            task.schedule_to_start = Span::ZERO;
+            task.queue.clone_from(&self.run.task_queue);
+            task.sticky = false;
+            task.phase = WorkflowTaskPhase::Scheduled { task: 0 };
+            self.dispatch = true;
+        }
+        self.run.workflow_task = Some(task);
+        Ok(())
+    }
+
+    /// Gives a started task, as it is, to the next poller of its queue: its own poller left before
+    /// the answer was written. Late answers of the old claim are fenced off. False when the claim
+    /// is not the current one.
+    pub(crate) fn return_workflow_task(&mut self, of_claim: u64) -> bool {
+        let next_claim = self.run.next_claim;
+        let Some(task) = self.run.workflow_task.as_mut() else { return false };
+        let WorkflowTaskPhase::Started { claim, .. } = &mut task.phase else { return false };
+        if *claim != of_claim || task.returned != 0 {
+            return false;
+        }
+        *claim = next_claim;
+        self.run.next_claim += 1;
+        self.dispatch = true;
+        true
+    }
+
+    /// Remembers the worker's own queue, or forgets it.
+    pub(crate) fn set_sticky(&mut self, sticky: Option<StickyQueue>) {
+        self.run.sticky = sticky;
+    }
+
+    /// Remembers the version of the worker that completed a task.
+    pub(crate) fn set_worker_version(&mut self, version: WorkerVersion) {
+        self.run.worker_version = Some(version);
+    }
+
+    /// Ends whatever workflow task there is because the run is closed from outside: a started one
+    /// fails with FORCE_CLOSE_COMMAND; then what was buffered is written.
+    ///
+    /// # Errors
+    /// [`Fault`] when storage is broken.
+    pub(crate) fn end_task_for_close(&mut self) -> Result<(), Fault> {
+        if self.has_started_workflow_task() {
+            self.fail_workflow_task(TaskFailure {
+                cause: WorkflowTaskFailedCause::ForceCloseCommand.into(),
+                identity: HISTORY_SERVICE.to_owned(),
+                ..TaskFailure::default()
+            });
+        }
+        self.end_task();
+        self.flush_buffered()
+    }
+
+    /// Adds an event with a time of its own.
+    pub(crate) fn add_event_at(&mut self, event: impl Into<NewEvent>, at: Timestamp) -> i64 {
+        let event_id = self.run.next_event_id;
+        self.run.next_event_id += 1;
+        self.batch.push(event.into().into_event(event_id, at));
+        event_id
+    }
+}

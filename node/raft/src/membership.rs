@@ -1,0 +1,143 @@
+//! Changes of the membership: one at a time, learner first, voter when it has caught up.
+
+use crate::peer::{NodeId, Peer};
+use crate::types::{Raft, Types};
+use openraft::ChangeMembers;
+use openraft::async_runtime::WatchReceiver;
+use openraft::errors::{
+    ChangeMembershipError, ClientWriteError, InitializeError, RaftError,
+};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// A new learner may need a whole snapshot.
+const CATCH_UP: Duration = Duration::from_secs(600);
+
+/// Why the membership did not change (or may not have).
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MembershipError {
+    /// This node does not lead.
+    #[error("not the leader")]
+    NotLeader {
+        /// Who does, if known.
+        leader: Option<NodeId>,
+    },
+    /// Another change is under way.
+    #[error("another membership change is under way")]
+    InProgress,
+    /// The change makes no sense.
+    #[error("{0}")]
+    Refused(String),
+    /// The outcome is unknown: look at the membership.
+    #[error("the outcome is unknown: look at the members")]
+    Unknown,
+    /// A learner was added but does not catch up.
+    #[error("node {0} was added as a learner but has not caught up in time")]
+    NotCaughtUp(NodeId),
+    /// This node stops.
+    #[error("raft has stopped")]
+    Stopped,
+}
+
+/// Who belongs to the cluster, as of the newest membership in this node's log.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Members {
+    /// All members by id.
+    pub peers: BTreeMap<NodeId, Peer>,
+    /// Those that vote.
+    pub voters: BTreeSet<NodeId>,
+    /// A change is half done.
+    pub joint: bool,
+}
+
+pub(crate) fn current(raft: &Raft) -> Members {
+    let metrics = raft.metrics();
+    let metrics = metrics.borrow_watched();
+    let membership = &metrics.membership_config;
+    Members {
+        peers: membership.nodes().map(|(id, peer)| (*id, peer.clone())).collect(),
+        voters: membership.voter_ids().collect(),
+        joint: membership.get_joint_config().len() > 1,
+    }
+}
+
+/// Makes the first membership; only on a pristine node, only once in a cluster's life.
+pub(crate) async fn initialize(
+    raft: &Raft,
+    members: BTreeMap<NodeId, Peer>,
+) -> Result<(), MembershipError> {
+    match raft.initialize(members).await {
+        Ok(()) => Ok(()),
+        Err(RaftError::APIError(InitializeError::NotAllowed(error))) => {
+            Err(MembershipError::Refused(error.to_string()))
+        }
+        Err(RaftError::APIError(InitializeError::NotInMembers(error))) => {
+            Err(MembershipError::Refused(error.to_string()))
+        }
+        Err(RaftError::Fatal(_)) => Err(MembershipError::Stopped),
+    }
+}
+
+/// Adds a node that does not vote, and waits until it has nearly everything.
+pub(crate) async fn add_learner(
+    raft: &Raft,
+    id: NodeId,
+    peer: Peer,
+) -> Result<(), MembershipError> {
+    let members = current(raft);
+    if members.peers.get(&id).is_some_and(|known| known.node_uuid != peer.node_uuid) {
+        let message = format!("node {id} is a member with another data directory; ids are never used again");
+        return Err(MembershipError::Refused(message));
+    }
+    match timeout(CATCH_UP, raft.add_learner(id, peer, true)).await {
+        Ok(result) => result.map(drop).map_err(error_of),
+        Err(_) => Err(MembershipError::NotCaughtUp(id)),
+    }
+}
+
+/// Makes a learner vote.
+pub(crate) async fn promote(raft: &Raft, id: NodeId) -> Result<(), MembershipError> {
+    change(raft, ChangeMembers::AddVoterIds(BTreeSet::from([id]))).await
+}
+
+/// Removes a voter or a learner for good.
+pub(crate) async fn remove(raft: &Raft, id: NodeId) -> Result<(), MembershipError> {
+    let members = current(raft);
+    let ids = BTreeSet::from([id]);
+    if !members.peers.contains_key(&id) {
+        return Err(MembershipError::Refused(format!("node {id} is not a member")));
+    }
+    if members.voters == ids {
+        return Err(MembershipError::Refused(format!("node {id} is the only voter")));
+    }
+    if members.voters.contains(&id) {
+        change(raft, ChangeMembers::RemoveVoters(ids)).await
+    } else {
+        change(raft, ChangeMembers::RemoveNodes(ids)).await
+    }
+}
+
+async fn change(raft: &Raft, change: ChangeMembers<NodeId, Peer>) -> Result<(), MembershipError> {
+    raft.change_membership(change, false).await.map(drop).map_err(error_of)
+}
+
+fn error_of(error: RaftError<Types, ClientWriteError<Types>>) -> MembershipError {
+    match error {
+        RaftError::Fatal(_) => MembershipError::Stopped,
+        RaftError::APIError(ClientWriteError::ForwardToLeader(forward)) => {
+            MembershipError::NotLeader { leader: forward.leader_id }
+        }
+        RaftError::APIError(ClientWriteError::LogEntryDiscarded(_)) => MembershipError::Unknown,
+        RaftError::APIError(ClientWriteError::ChangeMembershipError(
+            ChangeMembershipError::InProgress(_) | ChangeMembershipError::UncommittedLeaderLog(_),
+        )) => MembershipError::InProgress,
+        RaftError::APIError(ClientWriteError::ChangeMembershipError(error)) => {
+            MembershipError::Refused(error.to_string())
+        }
+        RaftError::APIError(ClientWriteError::PreconditionFailed(error)) => {
+            MembershipError::Refused(error.to_string())
+        }
+    }
+}
+

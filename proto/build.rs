@@ -9,8 +9,13 @@ use std::path::PathBuf;
 use std::{env, fs};
 
 /// What the descriptor set holds but a server does not serve.
-const DROPPED: &[&str] =
-    &["coresdk", "temporal.api.cloud", "temporal.api.testservice", "grpc.health", "temporal.api.nexusservices"];
+const DROPPED: &[&str] = &[
+    "coresdk",
+    "temporal.api.cloud",
+    "temporal.api.testservice",
+    "grpc.health",
+    "temporal.api.nexusservices",
+];
 
 /// Fields that only pass through: their bytes are served as they are stored (same wire form).
 const AS_BYTES: &[(&str, &str)] = &[
@@ -30,7 +35,11 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn temporal(services: bool) -> Result<(), Box<dyn Error>> {
     let path = env::var("DEP_TEMPORALIO_PROTOS_DESCRIPTOR_PATH")?;
     let mut set = FileDescriptorSet::decode(&*fs::read(path)?)?;
-    set.file.retain(|file| !DROPPED.iter().any(|dropped| file.package().starts_with(dropped)));
+    set.file.retain(|file| {
+        !DROPPED
+            .iter()
+            .any(|dropped| file.package().starts_with(dropped))
+    });
     set.file.iter_mut().for_each(pass_through);
     configure(services)
         .include_file("temporal.rs")
@@ -56,12 +65,18 @@ fn pass_through(file: &mut FileDescriptorProto) {
 }
 
 fn internal(services: bool) -> Result<(), Box<dyn Error>> {
-    let mut files: Vec<PathBuf> =
-        fs::read_dir("internal")?.map(|entry| entry.map(|e| e.path())).collect::<Result<_, _>>()?;
-    files.retain(|path| path.extension().is_some_and(|extension| extension == "proto"));
+    let mut files: Vec<PathBuf> = fs::read_dir("internal")?
+        .map(|entry| entry.map(|e| e.path()))
+        .collect::<Result<_, _>>()?;
+    files.retain(|path| {
+        path.extension()
+            .is_some_and(|extension| extension == "proto")
+    });
     files.sort();
     let set = protox::compile(&files, ["internal"])?;
-    configure(services).include_file("internal.rs").compile_fds_with_config(set, config())?;
+    configure(services)
+        .include_file("internal.rs")
+        .compile_fds_with_config(set, config())?;
     Ok(())
 }
 

@@ -6,13 +6,29 @@
 //! wire form, served as stored.
 
 /// Temporal's packages, as modules: `temporal::api::workflowservice::v1` and so on.
-#[allow(missing_docs, clippy::all, dead_code, unreachable_pub, reason = "generated code")]
+#[allow(
+    missing_docs,
+    clippy::all,
+    clippy::allow_attributes_without_reason,
+    clippy::too_many_lines,
+    dead_code,
+    unreachable_pub,
+    reason = "generated code"
+)]
 mod generated {
     include!(concat!(env!("OUT_DIR"), "/temporal.rs"));
 }
 
 /// Our own packages: `steadfast::raft::v1` and so on.
-#[allow(missing_docs, clippy::all, dead_code, unreachable_pub, reason = "generated code")]
+#[allow(
+    missing_docs,
+    clippy::all,
+    clippy::allow_attributes_without_reason,
+    clippy::too_many_lines,
+    dead_code,
+    unreachable_pub,
+    reason = "generated code"
+)]
 mod ours {
     include!(concat!(env!("OUT_DIR"), "/internal.rs"));
 }

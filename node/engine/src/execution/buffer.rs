@@ -6,6 +6,7 @@ use super::Execution;
 use crate::event::{Attributes, NewEvent};
 use crate::reply::Fault;
 use crate::tables::{BufferedEvent, Key, Record, RequestRecord, keys};
+use crate::time::Timestamp;
 use prost::Message;
 use std::collections::BTreeMap;
 use steadfast_proto::temporal::enums::v1::EventType;
@@ -16,7 +17,13 @@ const SCAN_MAX: usize = 2_000;
 
 impl Execution<'_, '_> {
     pub(super) fn buffer(&mut self, event: NewEvent) {
-        let event = event.into_event(0, self.set.now);
+        let now = self.set.now;
+        self.buffer_at(event, now);
+    }
+
+    /// As [`Execution::buffer`], with a time of its own.
+    pub(super) fn buffer_at(&mut self, event: NewEvent, at: Timestamp) {
+        let event = event.into_event(0, at);
         let key = keys::buffered_key(&self.run.run, self.run.next_buffered);
         self.run.next_buffered += 1;
         self.run.buffered_count += 1;
@@ -69,6 +76,24 @@ impl Execution<'_, '_> {
             }
         }
         Ok(None)
+    }
+
+    /// Whether an event that closes this activity waits in the buffer.
+    ///
+    /// # Errors
+    /// [`Fault`] when storage is broken.
+    pub(crate) fn has_buffered_activity_end(&self, scheduled_event_id: i64) -> Result<bool, Fault> {
+        if self.run.buffered_count == 0 {
+            return Ok(false);
+        }
+        let ends = |event: &HistoryEvent| match event.attributes.as_ref() {
+            Some(Attributes::ActivityTaskCompletedEventAttributes(end)) => end.scheduled_event_id,
+            Some(Attributes::ActivityTaskFailedEventAttributes(end)) => end.scheduled_event_id,
+            Some(Attributes::ActivityTaskTimedOutEventAttributes(end)) => end.scheduled_event_id,
+            Some(Attributes::ActivityTaskCanceledEventAttributes(end)) => end.scheduled_event_id,
+            Some(_) | None => 0,
+        };
+        Ok(self.buffered()?.iter().any(|(_, event)| ends(event) == scheduled_event_id))
     }
 
     fn buffered(&self) -> Result<Vec<(Key, HistoryEvent)>, Fault> {

@@ -12,6 +12,7 @@ mod tests;
 pub use attribute::{Attribute, PREDEFINED, SYSTEM, is_reserved};
 pub use expression::Filter;
 pub use parser::Statement;
+pub(crate) use value::{duration_nanoseconds, nanoseconds};
 
 use super::describe;
 use super::target::{StoredRun, run};

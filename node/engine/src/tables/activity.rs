@@ -58,6 +58,9 @@ pub struct Activity {
     pub heartbeat_details: Option<Proto<common::Payloads>>,
     /// When the last heartbeat came; zero when none did in this attempt.
     pub heartbeat_at: Timestamp,
+    /// Where the heartbeat time-out lies in the index of due times; zero when it is not armed. It
+    /// is moved when it comes due, not with each heartbeat.
+    pub heartbeat_due_at: Timestamp,
     /// The last failed attempt's failure, cut to 4 KiB.
     pub last_failure: Option<Proto<Failure>>,
     /// Who failed last or runs it now.

@@ -63,6 +63,14 @@ pub struct Limits {
     pub eager_start: bool,
 }
 
+impl Limits {
+    /// Whether a payload of this size is refused.
+    #[must_use]
+    pub fn exceeds_blob(&self, bytes: usize) -> bool {
+        u64::try_from(bytes).unwrap_or(u64::MAX) > self.blob_bytes_max
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {

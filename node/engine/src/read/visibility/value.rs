@@ -115,7 +115,7 @@ fn json_string(text: &str) -> Option<(String, usize)> {
 }
 
 /// An RFC 3339 time as nanoseconds since 1970; `None` when it is none.
-pub(super) fn nanoseconds(text: &str) -> Option<i64> {
+pub(crate) fn nanoseconds(text: &str) -> Option<i64> {
     let separated = text.as_bytes().get(10).is_some_and(|byte| matches!(byte, b'T' | b't'));
     let zoned = text.ends_with(['Z', 'z']) || text.get(19..).is_some_and(|rest| rest.contains(['+', '-']));
     if !separated || !zoned {
@@ -126,7 +126,7 @@ pub(super) fn nanoseconds(text: &str) -> Option<i64> {
 }
 
 /// A duration as nanoseconds: Go's form ("1h2m3.5s"), "hh:mm:ss", or nanoseconds.
-pub(super) fn duration_nanoseconds(text: &str) -> Option<i64> {
+pub(crate) fn duration_nanoseconds(text: &str) -> Option<i64> {
     if let Ok(nanos) = text.parse() {
         return Some(nanos);
     }

@@ -1,0 +1,111 @@
+//! Dynamic configuration: from Temporal's keys and JSON values to the limits that the engine uses.
+//!
+//! Keys are compared without regard to case, as Temporal does. A key that the engine does not know
+//! is kept and means nothing to it: it may mean something to the shell.
+
+use crate::read::visibility::duration_nanoseconds;
+use crate::tables::Limits;
+use crate::time::{SPAN_MAX, Span};
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// The limits that a configuration gives. A value that can't be used leaves the default: it was
+/// refused at the border, so it can only come from an older version of the rules.
+#[must_use]
+pub fn limits_of(raw: &BTreeMap<String, String>) -> Limits {
+    let mut limits = Limits::default();
+    for (key, json) in raw {
+        if let Ok(value) = serde_json::from_str(json) {
+            let set = set_limit(&mut limits, &key.to_lowercase(), &value);
+            debug_assert!(set.is_ok() || !json.is_empty());
+        }
+    }
+    limits
+}
+
+/// Whether a value can be set under a key.
+///
+/// # Errors
+/// A text that says what is wrong.
+pub fn check_value(key: &str, json: &str) -> Result<(), String> {
+    if key.is_empty() {
+        return Err("the key of a dynamic configuration value is empty".to_owned());
+    }
+    let value = serde_json::from_str(json).map_err(|error| format!("{key}: not JSON: {error}"))?;
+    set_limit(&mut Limits::default(), &key.to_lowercase(), &value)
+        .map_err(|expected| format!("{key}: expected {expected}, got {json}"))
+}
+
+/// Sets one limit; the error names the type that the key needs.
+fn set_limit(limits: &mut Limits, key: &str, value: &Value) -> Result<(), &'static str> {
+    match key {
+        "limit.blobsize.error" => limits.blob_bytes_max = count(value)?,
+        "limit.memosize.error" => limits.memo_bytes_max = count(value)?,
+        "limit.historycount.error" => limits.history_count_max = signed(value)?,
+        "limit.historysize.error" => limits.history_bytes_max = signed(value)?,
+        "limit.historycount.suggestcontinueasnew" => limits.history_count_suggest = signed(value)?,
+        "limit.historysize.suggestcontinueasnew" => limits.history_bytes_suggest = signed(value)?,
+        "limit.numpendingactivities.error" => limits.pending_activities_max = count(value)?,
+        "history.maximumsignalsperexecution" => limits.signals_max = signed(value)?,
+        "history.maximumbufferedeventsbatch" => limits.buffered_events_max = count(value)?,
+        "limit.maxidlength" => limits.id_length_max = count(value)?,
+        "history.workflowidreuseminimalinterval" => limits.workflow_id_reuse_interval = span(value)?,
+        "system.enableactivityeagerexecution" => limits.eager_activities = switch(value)?,
+        "system.enableeagerworkflowstart" => limits.eager_start = switch(value)?,
+        _ => {}
+    }
+    Ok(())
+}
+
+fn signed(value: &Value) -> Result<i64, &'static str> {
+    value.as_i64().filter(|number| *number >= 0).ok_or("a whole number, not negative")
+}
+
+fn count(value: &Value) -> Result<u64, &'static str> {
+    value.as_u64().ok_or("a whole number, not negative")
+}
+
+fn switch(value: &Value) -> Result<bool, &'static str> {
+    value.as_bool().ok_or("true or false")
+}
+
+/// A duration: Go's form ("1.5s"), or a number of seconds.
+fn span(value: &Value) -> Result<Span, &'static str> {
+    const EXPECTED: &str = "a duration like \"10s\", or seconds";
+    let nanos = match value {
+        Value::String(text) => duration_nanoseconds(text),
+        Value::Number(number) => number.as_i64().and_then(|seconds| seconds.checked_mul(1_000_000_000)),
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+    };
+    nanos.filter(|nanos| (0..=SPAN_MAX.0).contains(nanos)).map(Span).ok_or(EXPECTED)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_reach_the_limits() {
+        let raw: BTreeMap<String, String> = [
+            ("limit.historyCount.suggestContinueAsNew", "50"),
+            ("history.workflowIdReuseMinimalInterval", "\"0s\""),
+            ("system.enableActivityEagerExecution", "false"),
+            ("frontend.somethingElse", "{\"any\": 1}"),
+        ]
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .collect();
+        let limits = limits_of(&raw);
+        assert_eq!(limits.history_count_suggest, 50);
+        assert_eq!(limits.workflow_id_reuse_interval, Span::ZERO);
+        assert!(!limits.eager_activities && limits.eager_start);
+    }
+
+    #[test]
+    fn a_value_of_another_type_is_refused() {
+        assert!(check_value("limit.blobSize.error", "\"big\"").is_err());
+        assert!(check_value("limit.blobSize.error", "-1").is_err());
+        assert!(check_value("some.key", "{").is_err());
+        assert!(check_value("some.key", "[1, 2]").is_ok());
+    }
+}

@@ -1,0 +1,158 @@
+//! sled as the random-access index of the state at rest. Nothing of sled is named elsewhere.
+//!
+//! sled's `flush` is not durable and its open can panic, so an index is believed only within one
+//! boot of the machine (a marker holds the boot id, fsynced before the first open) and only if it
+//! opens; otherwise it is thrown away and fed again from the files.
+
+use super::fault::IndexError;
+use super::index::{Index, IndexChange, IndexFactory};
+use bytes::Bytes;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::ops::Bound;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+const MARKER: &str = "boot-id";
+const DATABASE: &str = "sled";
+
+/// Opens sled databases on the real file system.
+#[derive(Debug, Clone)]
+pub struct SledIndexFactory {
+    cache_bytes: u64,
+    boot_id: String,
+}
+
+impl SledIndexFactory {
+    /// With a cache of so many bytes for each open index. Reads the boot id of the machine; without
+    /// one, every open starts from nothing.
+    #[must_use]
+    pub fn new(cache_bytes: u64) -> Self {
+        let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        Self::with_boot_id(cache_bytes, boot_id.trim())
+    }
+
+    /// As [`SledIndexFactory::new`], with a given boot id: tests play a restart of the machine.
+    #[must_use]
+    pub fn with_boot_id(cache_bytes: u64, boot_id: &str) -> Self {
+        Self { cache_bytes, boot_id: boot_id.to_owned() }
+    }
+
+    fn trusted(&self, dir: &Path) -> bool {
+        !self.boot_id.is_empty()
+            && fs::read_to_string(dir.join(MARKER)).is_ok_and(|found| found.trim() == self.boot_id)
+    }
+
+    fn write_marker(&self, dir: &Path) -> io::Result<()> {
+        fs::create_dir_all(dir)?;
+        let mut marker = File::create(dir.join(MARKER))?;
+        marker.write_all(self.boot_id.as_bytes())?;
+        marker.sync_all()?;
+        File::open(dir)?.sync_all()
+    }
+
+    fn open_database(&self, dir: &Path) -> Result<Arc<dyn Index>, IndexError> {
+        let path = dir.join(DATABASE);
+        remove_unfinished_snapshots(&path).map_err(store("remove an unfinished snapshot of the index"))?;
+        let config =
+            sled::Config::new().path(&path).cache_capacity(self.cache_bytes).flush_every_ms(Some(500));
+        // A damaged database can panic inside open.
+        match catch_unwind(AssertUnwindSafe(|| config.open())) {
+            Ok(Ok(database)) => Ok(Arc::new(SledIndex { database })),
+            Ok(Err(error)) => Err(IndexError::Store(error.to_string())),
+            Err(_) => Err(IndexError::Store("opening it panicked".to_owned())),
+        }
+    }
+}
+
+impl IndexFactory for SledIndexFactory {
+    fn open(&self, dir: &Path) -> Result<Arc<dyn Index>, IndexError> {
+        if self.trusted(dir) {
+            match self.open_database(dir) {
+                Ok(index) => return Ok(index),
+                Err(error) => tracing::warn!(%error, "the index does not open: it is rebuilt from the state files"),
+            }
+        }
+        self.discard(dir)?;
+        self.write_marker(dir).map_err(store("mark the index as in use"))?;
+        self.open_database(dir)
+    }
+
+    fn discard(&self, dir: &Path) -> Result<(), IndexError> {
+        match fs::remove_dir_all(dir) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(store("remove the index")(error)),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+}
+
+/// A kill while sled writes such a file makes every later open fail; it is only a cache.
+fn remove_unfinished_snapshots(database: &Path) -> io::Result<()> {
+    let entries = match fs::read_dir(database) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let path: PathBuf = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if name.starts_with("snap.") && name.ends_with(".generating") {
+            fs::remove_file(&path)?;
+        }
+    }
+    Ok(())
+}
+
+fn store<E: std::fmt::Display>(what: &'static str) -> impl FnOnce(E) -> IndexError {
+    move |error| IndexError::Store(format!("cannot {what}: {error}"))
+}
+
+/// One sled tree.
+#[derive(Debug)]
+struct SledIndex {
+    database: sled::Db,
+}
+
+impl Index for SledIndex {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, IndexError> {
+        let value = self.database.get(key).map_err(store("read"))?;
+        Ok(value.map(|value| Bytes::copy_from_slice(&value)))
+    }
+
+    fn range(
+        &self,
+        from: Bound<&[u8]>,
+        to: Bound<&[u8]>,
+        limit: usize,
+        reverse: bool,
+    ) -> Result<Vec<(Bytes, Bytes)>, IndexError> {
+        let range = self.database.range::<&[u8], _>((from, to));
+        let mut found = Vec::with_capacity(limit.min(64));
+        let mut copy = |record: sled::Result<(sled::IVec, sled::IVec)>| {
+            let (key, value) = record.map_err(store("read"))?;
+            found.push((Bytes::copy_from_slice(&key), Bytes::copy_from_slice(&value)));
+            Ok(())
+        };
+        if reverse {
+            range.rev().take(limit).try_for_each(&mut copy)?;
+        } else {
+            range.take(limit).try_for_each(&mut copy)?;
+        }
+        Ok(found)
+    }
+
+    fn apply_batch(&self, changes: Vec<IndexChange>) -> Result<(), IndexError> {
+        let mut batch = sled::Batch::default();
+        for (key, value) in changes {
+            match value {
+                Some(value) => batch.insert(key, value),
+                None => batch.remove(key),
+            }
+        }
+        self.database.apply_batch(batch).map_err(store("write"))
+    }
+
+    fn flush(&self) -> Result<(), IndexError> {
+        self.database.flush().map(|_| ()).map_err(store("flush"))
+    }
+}

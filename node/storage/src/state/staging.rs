@@ -1,0 +1,112 @@
+//! Files of another node's state on their way in.
+
+use super::fault::StateError;
+use super::files::{HeldFile, PinnedManifest, check_file};
+use super::manifest::{FileEntry, Manifest};
+use super::record_file::FileKind;
+use crate::disk::{Disk, DiskFile};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+pub(crate) const STAGING_DIR: &str = "stage";
+
+/// Collects the files of a manifest that this node lacks. One at a time per store: a new one
+/// throws the files of an earlier one away.
+#[derive(Debug)]
+pub struct Staging {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    manifest: Manifest,
+    missing: Vec<FileEntry>,
+    /// Local files that the manifest names too: they stay while this is alive.
+    present: Vec<Arc<HeldFile>>,
+    open: BTreeMap<String, Arc<dyn DiskFile>>,
+}
+
+/// A complete and checked state of another node, ready for
+/// [`StateStore::install`](super::StateStore::install).
+#[derive(Debug)]
+pub struct Staged {
+    pub(crate) dir: PathBuf,
+    pub(crate) manifest: Manifest,
+    pub(crate) moved: Vec<FileEntry>,
+    pub(crate) present: Vec<Arc<HeldFile>>,
+}
+
+impl Staging {
+    pub(crate) fn start(
+        disk: Arc<dyn Disk>,
+        state_dir: &Path,
+        manifest: Manifest,
+        local: &PinnedManifest,
+    ) -> Result<Self, StateError> {
+        manifest.check().map_err(StateError::Staged)?;
+        let dir = state_dir.join(STAGING_DIR);
+        disk.remove_dir_all(&dir).map_err(StateError::io("remove", &dir))?;
+        disk.create_dir_all(&dir).map_err(StateError::io("create", &dir))?;
+        let mut missing = Vec::new();
+        let mut present = Vec::new();
+        for entry in manifest.files() {
+            match local.files().iter().find(|held| held.entry == *entry) {
+                Some(held) => present.push(held.clone()),
+                None => missing.push(entry.clone()),
+            }
+        }
+        Ok(Self { disk, dir, manifest, missing, present, open: BTreeMap::new() })
+    }
+
+    /// The files that must be written, with their lengths.
+    #[must_use]
+    pub fn missing(&self) -> &[FileEntry] {
+        &self.missing
+    }
+
+    /// Writes bytes of a missing file. Any order, any size.
+    ///
+    /// # Errors
+    /// [`StateError::Staged`] for bytes outside of what is missing, [`StateError::Io`].
+    pub fn write(&mut self, name: &str, offset: u64, bytes: &[u8]) -> Result<(), StateError> {
+        let Some(entry) = self.missing.iter().find(|entry| entry.name == name) else {
+            return Err(StateError::Staged(format!("{name:?} is not a file that is missing")));
+        };
+        if offset.checked_add(bytes.len() as u64).is_none_or(|end| end > entry.len) {
+            return Err(StateError::Staged(format!("{name} is only {} bytes long", entry.len)));
+        }
+        let path = self.dir.join(name);
+        let file = match self.open.get(name) {
+            Some(file) => file.clone(),
+            None => {
+                let file = self.disk.create(&path).map_err(StateError::io("create", &path))?;
+                self.open.insert(name.to_owned(), file.clone());
+                file
+            }
+        };
+        file.write_at(offset, bytes).map_err(StateError::io("write", &path))
+    }
+
+    /// Fsyncs and checks every received file.
+    ///
+    /// # Errors
+    /// [`StateError::Staged`] when a file is incomplete or not what the manifest says,
+    /// [`StateError::Io`].
+    pub fn finish(self) -> Result<Staged, StateError> {
+        for entry in &self.missing {
+            let path = self.dir.join(&entry.name);
+            let Some(file) = self.open.get(&entry.name) else {
+                return Err(StateError::Staged(format!("{} was not received", entry.name)));
+            };
+            file.sync_data().map_err(StateError::io("fsync", &path))?;
+            let is_base = self.manifest.base.as_ref().is_some_and(|base| base.name == entry.name);
+            let kind = if is_base { FileKind::Base } else { FileKind::Delta };
+            match check_file(&*self.disk, &path, entry, kind) {
+                Err(StateError::Damaged { what, .. }) => {
+                    return Err(StateError::Staged(format!("{}: {what}", entry.name)));
+                }
+                checked => checked?,
+            }
+        }
+        self.disk.sync_dir(&self.dir).map_err(StateError::io("fsync", &self.dir))?;
+        Ok(Staged { dir: self.dir, manifest: self.manifest, moved: self.missing, present: self.present })
+    }
+}

@@ -1,5 +1,7 @@
 //! What a user types: the commands of the one binary, their exit codes and their last words.
 
+pub mod bench;
+pub mod cluster;
 pub mod dev;
 pub mod http_get;
 pub mod logging;
@@ -65,6 +67,19 @@ pub enum Command {
     Server(Box<server::ServerArgs>),
     /// The front door alone: hands connections to the leader, else to a node that serves
     Proxy(proxy::ProxyArgs),
+    /// Asks a running cluster, and changes its members
+    Cluster(cluster::ClusterArgs),
+    /// Load on a running cluster: rates, latencies, and the servers' CPU per workflow
+    Bench(bench::BenchArgs),
+}
+
+/// How a command tells its result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Output {
+    /// For people.
+    Text,
+    /// For scripts.
+    Json,
 }
 
 /// Why a command ends without success; shown as one line.
@@ -104,7 +119,11 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
     };
     let label = match &cli.command {
         Command::Server(server) if server.dev_parent.is_some() => server.node_id,
-        Command::Server(_) | Command::Dev(_) | Command::Proxy(_) => None,
+        Command::Server(_)
+        | Command::Dev(_)
+        | Command::Proxy(_)
+        | Command::Cluster(_)
+        | Command::Bench(_) => None,
     };
     if let Err(error) = logging::start(&cli.global.log_level, cli.global.log_format, label) {
         return end(Err(Failure::Usage(error)));
@@ -113,6 +132,8 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
         Command::Dev(args) => dev::run(*args),
         Command::Server(args) => server::run(*args),
         Command::Proxy(args) => proxy::run(args),
+        Command::Cluster(args) => cluster::run(args),
+        Command::Bench(args) => bench::run(args),
     })
 }
 

@@ -378,7 +378,7 @@ pub async fn wait_for_close(
 
 /// UNAVAILABLE says that the call may be repeated. tonic reports a connection that broke under a
 /// call as UNKNOWN or CANCELLED with a source.
-fn may_retry(status: &Status) -> bool {
+pub fn may_retry(status: &Status) -> bool {
     let broken = matches!(
         status.code(),
         Code::Unknown | Code::Cancelled | Code::Internal

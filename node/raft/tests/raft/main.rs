@@ -1,0 +1,15 @@
+//! Raft on the real log, over real sockets and in memory.
+
+#![allow(missing_docs, reason = "tests")]
+
+mod cluster;
+mod log;
+mod machine;
+
+mod bootstrap;
+mod handshake;
+mod memory;
+mod members;
+mod replicate;
+mod snapshot;
+mod suite;

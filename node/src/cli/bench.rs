@@ -4,7 +4,10 @@
 //! workflow code: history is decoded, so that the figures are those of a worker's.
 
 mod driver;
+mod kills;
 mod usage;
+
+pub use kills::KillReport;
 
 use crate::cli::dev::file::DevFile;
 use crate::cli::{Failure, say};
@@ -51,6 +54,10 @@ pub struct BenchArgs {
     /// Sends this many signals to one workflow instead of running workflows
     #[arg(long, env = "STEADFAST_SIGNALS", default_value_t = 0)]
     pub signals: u64,
+    /// Kills the leader this many times instead, and tells how long no write was acknowledged
+    #[arg(long, env = "STEADFAST_LEADER_KILLS", default_value_t = 0, requires = "dev_json",
+          value_parser = clap::value_parser!(u32).range(0..=1_000))]
+    pub leader_kills: u32,
     /// Pollers of each kind: workflow tasks, sticky tasks, activity tasks
     #[arg(long, env = "STEADFAST_POLLERS", default_value_t = 16,
           value_parser = clap::value_parser!(u32).range(1..=1_000))]
@@ -133,6 +140,10 @@ pub fn run(args: BenchArgs) -> Result<(), Failure> {
 }
 
 async fn bench(args: BenchArgs) -> Result<(), Failure> {
+    if let (1.., Some(dev_json)) = (args.leader_kills, &args.dev_json) {
+        let report = kills::run(args.leader_kills, dev_json, &args.namespace).await?;
+        return say_kills(&report, args.output);
+    }
     let dev = match &args.dev_json {
         Some(path) => Some(DevFile::read(path)?),
         None => None,
@@ -168,6 +179,19 @@ async fn bench(args: BenchArgs) -> Result<(), Failure> {
     }
     match args.output {
         super::Output::Text => say(&text(&args, &report)),
+        super::Output::Json => {
+            say(&serde_json::to_string(&report).map_err(Failure::failed)?);
+        }
+    }
+    Ok(())
+}
+
+fn say_kills(report: &KillReport, output: super::Output) -> Result<(), Failure> {
+    match output {
+        super::Output::Text => say(&format!(
+            "{} leader kills, to the first acknowledged write: p50 {} ms, p99 {} ms, longest {} ms",
+            report.kills, report.p50_ms, report.p99_ms, report.max_ms
+        )),
         super::Output::Json => {
             say(&serde_json::to_string(&report).map_err(Failure::failed)?);
         }

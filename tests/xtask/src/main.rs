@@ -1,2 +1,76 @@
-//! The binary.
-fn main() {}
+//! `cargo xtask`: the only door for developers. Nothing has to be installed first.
+
+mod bench;
+mod licences;
+mod steps;
+
+use clap::{Parser, Subcommand};
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", about = "Test, lint, fix and measure Steadfast")]
+struct Xtask {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Everything that must be green before work lands: format, lints, licences, all tests
+    Test {
+        /// Leave out what needs the official SDKs
+        #[arg(long)]
+        quick: bool,
+    },
+    /// Format, clippy, licences and pins
+    Lint,
+    /// Formats, and applies clippy's suggestions
+    Fix,
+    /// Builds release, starts three nodes, measures, and writes docs/performance.md
+    Bench {
+        /// Fewer workflows and no leader kills; nothing is written
+        #[arg(long)]
+        quick: bool,
+    },
+    /// Each dependency's licence against the allowed list, and the exact pins
+    CheckLicences,
+}
+
+fn main() -> ExitCode {
+    let result = match Xtask::parse().command {
+        Command::Test { quick } => steps::test(quick),
+        Command::Lint => steps::lint(),
+        Command::Fix => steps::fix(),
+        Command::Bench { quick } => bench::run(quick),
+        Command::CheckLicences => licences::check(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            say(&format!("xtask: {why}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Writes a line for people.
+fn say(line: &str) {
+    // The reader of our output may be gone.
+    writeln!(std::io::stdout(), "{line}").ok();
+}
+
+/// The root of the workspace.
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("../..")
+        .components()
+        .collect()
+}
+
+/// Where build results go, as cargo would put them.
+fn target_dir() -> PathBuf {
+    let given = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+    given.unwrap_or_else(|| root().join("target"))
+}

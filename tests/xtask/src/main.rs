@@ -2,6 +2,7 @@
 
 mod bench;
 mod licences;
+mod sdks;
 mod steps;
 
 use clap::{Parser, Subcommand};
@@ -34,6 +35,8 @@ enum Command {
         #[arg(long)]
         quick: bool,
     },
+    /// Installs the official SDKs for the tests into the build directory
+    Sdks,
     /// Each dependency's licence against the allowed list, and the exact pins
     CheckLicences,
 }
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
         Command::Lint => steps::lint(),
         Command::Fix => steps::fix(),
         Command::Bench { quick } => bench::run(quick),
+        Command::Sdks => sdks::install(),
         Command::CheckLicences => licences::check(),
     };
     match result {

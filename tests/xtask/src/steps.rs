@@ -39,29 +39,22 @@ fn step(name: &str, command: &str) -> Step {
 /// Everything that must be green.
 pub(crate) fn test(quick: bool) -> Result<(), String> {
     let mut steps = lint_steps();
-    for package in PACKAGES {
-        let command = format!("cargo test --quiet --locked -p {package}");
-        steps.push(step(&format!("tests of {package}"), &command));
-    }
+    steps.push(step(
+        "the program",
+        "cargo build --quiet --locked -p steadfast",
+    ));
     if !quick {
-        steps.extend(sdk_steps());
+        steps.push(step("official SDKs", "cargo xtask sdks"));
+    }
+    for package in PACKAGES {
+        let command = match (*package, quick) {
+            // Its other tests run official SDKs against real processes.
+            ("steadfast-tests", true) => "cargo test --locked -p steadfast-tests --lib --test tidy",
+            _ => &format!("cargo test --locked -p {package}"),
+        };
+        steps.push(step(&format!("tests of {package}"), command));
     }
     run(&steps)
-}
-
-/// What needs the official SDKs; they are fetched into the build directory.
-fn sdk_steps() -> Vec<Step> {
-    let runner = root().join("tests/sdk/run");
-    if !runner.exists() {
-        return Vec::new();
-    }
-    vec![
-        step(
-            "the program, for the SDK tests",
-            "cargo build --quiet --locked -p steadfast",
-        ),
-        step("official SDKs", &runner.display().to_string()),
-    ]
 }
 
 /// Format, clippy, licences.

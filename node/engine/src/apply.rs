@@ -1,8 +1,8 @@
 //! The one function: a mutation in, everything that follows from it out.
 
 use crate::effect::Effect;
-use crate::mutation::{Mutation, Proposed};
-use crate::reply::{Fault, Refusal, Reply};
+use crate::mutation::{self, Mutation, Proposed};
+use crate::reply::{Fault, Refusal, Reply, Stop};
 use crate::tables::{Changes, Tables, WriteSet};
 
 /// Everything that follows from one mutation. The shell merges `changes`, then releases the reply
@@ -30,11 +30,87 @@ pub fn apply(tables: &dyn Tables, proposed: &Proposed) -> Result<Applied, Fault>
         proposed.entropy,
         proposed.reservations.clone(),
     )?;
-    let reply = dispatch(&mut set, &proposed.mutation)?;
+    let reply = match dispatch(&mut set, &proposed.mutation) {
+        Ok(reply) => Ok(reply),
+        Err(Stop::Faulted(fault)) => return Err(fault),
+        Err(Stop::RefusedWithChanges(refusal)) => Err(refusal),
+        Err(Stop::Refused(refusal)) => {
+            set.rollback();
+            Err(refusal)
+        }
+    };
     let (changes, effects) = set.finish();
     Ok(Applied { reply, changes, effects })
 }
 
-fn dispatch(_set: &mut WriteSet<'_>, mutation: &Mutation) -> Result<Result<Reply, Refusal>, Fault> {
-    Err(Fault::UnknownMutation(format!("{mutation:?}")))
+fn dispatch(set: &mut WriteSet<'_>, mutation: &Mutation) -> Result<Reply, Stop> {
+    match mutation {
+        Mutation::Bootstrap { cluster_id, namespaces, config, search_attributes } => {
+            mutation::bootstrap::apply(set, cluster_id, namespaces, config, search_attributes)
+        }
+        Mutation::SetConfig { key, value } => {
+            mutation::set_config::apply(set, key, value.as_deref())
+        }
+        Mutation::RegisterNamespace { request, id } => {
+            mutation::register_namespace::apply(set, request, id)
+        }
+        Mutation::UpdateNamespace(request) => mutation::update_namespace::apply(set, request),
+        Mutation::AddSearchAttributes { namespace, attributes } => {
+            mutation::add_search_attributes::apply(set, namespace, attributes)
+        }
+        Mutation::StartWorkflowExecution(request) => {
+            mutation::start_workflow_execution::apply(set, request)
+        }
+        Mutation::SignalWorkflowExecution(request) => {
+            mutation::signal_workflow_execution::apply(set, request)
+        }
+        Mutation::SignalWithStartWorkflowExecution(request) => {
+            mutation::signal_with_start_workflow_execution::apply(set, request)
+        }
+        Mutation::RequestCancelWorkflowExecution(request) => {
+            mutation::request_cancel_workflow_execution::apply(set, request)
+        }
+        Mutation::TerminateWorkflowExecution(request) => {
+            mutation::terminate_workflow_execution::apply(set, request)
+        }
+        Mutation::DeleteWorkflowExecution(target) => {
+            mutation::delete_workflow_execution::apply(set, target)
+        }
+        Mutation::DeleteSlice(run) => mutation::delete_workflow_execution::apply_slice(set, run),
+        Mutation::ClaimTask(reservation) => mutation::claim_task::apply(set, reservation),
+        Mutation::ReturnTask(token) => mutation::return_task::apply(set, token),
+        Mutation::RespondWorkflowTaskCompleted { token, request } => {
+            mutation::respond_workflow_task_completed::apply(set, token, request)
+        }
+        Mutation::RespondWorkflowTaskFailed { token, request } => {
+            mutation::respond_workflow_task_failed::apply(set, token, request)
+        }
+        Mutation::RespondActivityTaskCompleted { target, request } => {
+            mutation::respond_activity_task_completed::apply(set, target, request)
+        }
+        Mutation::RespondActivityTaskFailed { target, request } => {
+            mutation::respond_activity_task_failed::apply(set, target, request)
+        }
+        Mutation::RespondActivityTaskCanceled { target, request } => {
+            mutation::respond_activity_task_canceled::apply(set, target, request)
+        }
+        Mutation::RecordActivityTaskHeartbeat { target, request } => {
+            mutation::record_activity_task_heartbeat::apply(set, target, request)
+        }
+        Mutation::FireDue(key) => mutation::fire_due::apply(set, key),
+        Mutation::ResetStickyTaskQueue(target) => {
+            mutation::reset_sticky_task_queue::apply(set, target)
+        }
+        Mutation::ShutdownWorker { namespace, sticky_task_queue } => {
+            mutation::shutdown_worker::apply(set, namespace, sticky_task_queue)
+        }
+        Mutation::AbandonStickyQueue(queue) => mutation::abandon_sticky_queue::apply(set, queue),
+        Mutation::QuarantineRun { run, reason } => {
+            mutation::quarantine_run::apply(set, run, reason)
+        }
+        Mutation::RaiseEngineVersion(version) => {
+            mutation::raise_engine_version::apply(set, *version)
+        }
+        Mutation::PurgeNamespace(number) => mutation::purge_namespace::apply(set, *number),
+    }
 }

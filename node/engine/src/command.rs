@@ -114,9 +114,30 @@ impl From<Stop> for CommandError {
     }
 }
 
-/// A cause as Temporal's texts name it, without its prefix: `BadStartTimerAttributes`.
-pub(crate) fn cause_text(cause: WorkflowTaskFailedCause) -> String {
-    format!("{cause:?}")
+/// A closing command is refused while the workflow has not seen every event.
+pub(crate) fn check_nothing_unhandled(execution: &mut Execution<'_, '_>) -> Result<(), CommandError> {
+    if execution.has_buffered_events() {
+        return Err(CommandError::bad(WorkflowTaskFailedCause::UnhandledCommand, ""));
+    }
+    Ok(())
+}
+
+/// Refuses a value over the blob limit.
+pub(crate) fn check_blob(
+    execution: &Execution<'_, '_>,
+    size: usize,
+    cause: WorkflowTaskFailedCause,
+    message: &str,
+) -> Result<(), CommandError> {
+    if u64::try_from(size).unwrap_or(u64::MAX) > execution.set.limits().blob_bytes_max {
+        return Err(CommandError::too_large(cause, message));
+    }
+    Ok(())
+}
+
+/// A failed command as Temporal's text says it: `BadStartTimerAttributes: TimerId is not set …`.
+pub(crate) fn failure_text(cause: WorkflowTaskFailedCause, message: &str) -> String {
+    if message.is_empty() { format!("{cause:?}") } else { format!("{cause:?}: {message}") }
 }
 
 /// Applies one command. Sizes, names and limits are checked by each.
@@ -129,7 +150,9 @@ pub(crate) fn apply_command(
         user_metadata: command.user_metadata,
         event_group_markers: command.event_group_markers,
     };
-    let Some(attributes) = command.attributes else {
+    let Some(attributes) =
+        command.attributes.filter(|attributes| type_of(attributes) == command.command_type)
+    else {
         return Err(missing_attributes(command.command_type));
     };
     match attributes {
@@ -176,6 +199,49 @@ pub(crate) fn apply_command(
             Err(Refusal::Unimplemented(format!("command {name} is not implemented yet")).into())
         }
     }
+}
+
+fn type_of(attributes: &Attributes) -> i32 {
+    let command_type = match attributes {
+        Attributes::ScheduleActivityTaskCommandAttributes(_) => CommandType::ScheduleActivityTask,
+        Attributes::RequestCancelActivityTaskCommandAttributes(_) => {
+            CommandType::RequestCancelActivityTask
+        }
+        Attributes::StartTimerCommandAttributes(_) => CommandType::StartTimer,
+        Attributes::CompleteWorkflowExecutionCommandAttributes(_) => {
+            CommandType::CompleteWorkflowExecution
+        }
+        Attributes::FailWorkflowExecutionCommandAttributes(_) => CommandType::FailWorkflowExecution,
+        Attributes::CancelTimerCommandAttributes(_) => CommandType::CancelTimer,
+        Attributes::CancelWorkflowExecutionCommandAttributes(_) => {
+            CommandType::CancelWorkflowExecution
+        }
+        Attributes::ContinueAsNewWorkflowExecutionCommandAttributes(_) => {
+            CommandType::ContinueAsNewWorkflowExecution
+        }
+        Attributes::RecordMarkerCommandAttributes(_) => CommandType::RecordMarker,
+        Attributes::UpsertWorkflowSearchAttributesCommandAttributes(_) => {
+            CommandType::UpsertWorkflowSearchAttributes
+        }
+        Attributes::ModifyWorkflowPropertiesCommandAttributes(_) => {
+            CommandType::ModifyWorkflowProperties
+        }
+        Attributes::RequestCancelExternalWorkflowExecutionCommandAttributes(_) => {
+            CommandType::RequestCancelExternalWorkflowExecution
+        }
+        Attributes::StartChildWorkflowExecutionCommandAttributes(_) => {
+            CommandType::StartChildWorkflowExecution
+        }
+        Attributes::SignalExternalWorkflowExecutionCommandAttributes(_) => {
+            CommandType::SignalExternalWorkflowExecution
+        }
+        Attributes::ProtocolMessageCommandAttributes(_) => CommandType::ProtocolMessage,
+        Attributes::ScheduleNexusOperationCommandAttributes(_) => CommandType::ScheduleNexusOperation,
+        Attributes::RequestCancelNexusOperationCommandAttributes(_) => {
+            CommandType::RequestCancelNexusOperation
+        }
+    };
+    command_type.into()
 }
 
 fn missing_attributes(command_type: i32) -> CommandError {

@@ -10,16 +10,19 @@
 //! `remove(set, &QueueKey, u64)`. A claim of a workflow task calls
 //! [`Execution::start_workflow_task`] once `is_claimable` says yes, then `finish`.
 
+pub(crate) mod activity;
 mod buffer;
 mod close;
 mod find;
 mod limits;
+mod links;
 mod next_run;
 mod open;
 mod workflow_task;
 
 pub use close::Closing;
 pub use find::namespace_of;
+pub(crate) use find::namespace_by_number;
 pub use open::Opening;
 pub use next_run::NextRun;
 pub use workflow_task::{DEFAULT_TASK_TIMEOUT, TASK_TIMEOUT_MAX, TaskFailure};
@@ -88,9 +91,15 @@ impl<'set, 'tables> Execution<'set, 'tables> {
     /// Adds an event to this transaction's batch and answers its id. For workflow task events,
     /// start and close events and events made by commands, which are never buffered.
     pub fn add_event(&mut self, event: impl Into<NewEvent>) -> i64 {
+        let now = self.set.now;
+        self.add_event_at(event, now)
+    }
+
+    /// Adds an event with a time of its own: a start that is written only when its end is known.
+    pub(crate) fn add_event_at(&mut self, event: impl Into<NewEvent>, at: Timestamp) -> i64 {
         let event_id = self.run.next_event_id;
         self.run.next_event_id += 1;
-        self.batch.push(event.into().into_event(event_id, self.set.now));
+        self.batch.push(event.into().into_event(event_id, at));
         event_id
     }
 
@@ -150,7 +159,15 @@ impl<'set, 'tables> Execution<'set, 'tables> {
     ///
     /// # Errors
     /// [`Fault`] when storage is broken.
-    pub fn finish(mut self) -> Result<(), Fault> {
+    pub fn finish(self) -> Result<(), Fault> {
+        self.finish_into_set().map(|_| ())
+    }
+
+    /// As [`Execution::finish`], giving the write set back for what follows in the mutation.
+    ///
+    /// # Errors
+    /// [`Fault`] when storage is broken.
+    pub(crate) fn finish_into_set(mut self) -> Result<&'set mut WriteSet<'tables>, Fault> {
         self.check_buffer_limit()?;
         self.check_history_limits()?;
         self.dispatch_workflow_task()?;
@@ -165,7 +182,7 @@ impl<'set, 'tables> Execution<'set, 'tables> {
         }
         self.set.effects.push(Effect::RunChanged { run: run.clone(), closed: !self.is_open() });
         self.set.put(keys::run_key(&run), Record::Run(self.run));
-        Ok(())
+        Ok(self.set)
     }
 
     fn dispatch_workflow_task(&mut self) -> Result<(), Fault> {

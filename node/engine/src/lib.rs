@@ -8,13 +8,23 @@
 //! Reading order: [`mutation`], [`apply()`], [`tables`], [`execution`], [`command`], [`event`].
 
 pub mod apply;
+mod command;
+pub mod cron;
 pub mod effect;
+pub mod event;
+pub mod execution;
 pub mod id;
+pub mod limits;
 pub mod mutation;
+pub mod namespace;
+mod priority;
 pub mod proto;
 pub mod read;
 pub mod reply;
+pub mod retry;
+mod search_attribute;
 pub mod tables;
+pub mod task_queue;
 pub mod time;
 
 pub use apply::{Applied, apply};

@@ -3,6 +3,36 @@
 //! Requests ride as Temporal's own messages. The shell has checked their form (fields, lengths,
 //! enums) before it proposes; what depends on the state is decided in `apply`.
 
+pub(crate) mod abandon_sticky_queue;
+pub(crate) mod add_search_attributes;
+pub(crate) mod bootstrap;
+pub(crate) mod claim_task;
+pub(crate) mod delete_workflow_execution;
+pub(crate) mod fire_due;
+mod id_policy;
+mod new_run;
+pub(crate) mod purge_namespace;
+pub(crate) mod quarantine_run;
+pub(crate) mod raise_engine_version;
+pub(crate) mod record_activity_task_heartbeat;
+pub(crate) mod register_namespace;
+pub(crate) mod request_cancel_workflow_execution;
+pub(crate) mod reset_sticky_task_queue;
+pub(crate) mod respond_activity_task_canceled;
+pub(crate) mod respond_activity_task_completed;
+pub(crate) mod respond_activity_task_failed;
+pub(crate) mod respond_workflow_task_completed;
+pub(crate) mod respond_workflow_task_failed;
+pub(crate) mod return_task;
+pub(crate) mod set_config;
+pub(crate) mod shutdown_worker;
+pub(crate) mod signal_with_start_workflow_execution;
+pub(crate) mod signal_workflow_execution;
+pub(crate) mod start_workflow_execution;
+pub(crate) mod terminate_workflow_execution;
+pub(crate) mod update_namespace;
+mod workflow_task_of;
+
 use crate::id::{NamespaceNumber, QueueKey, Reservation, RunRef, TaskKind};
 use crate::proto::Proto;
 use crate::tables::Key;

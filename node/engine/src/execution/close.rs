@@ -76,6 +76,7 @@ impl Execution<'_, '_> {
             };
             self.remove_due(timer.fire_at, &kind);
             self.set.delete(key);
+            self.run.pending_timers = self.run.pending_timers.saturating_sub(1);
         }
         Ok(())
     }

@@ -3,7 +3,8 @@
 use super::Execution;
 use crate::mutation::ExecutionTarget;
 use crate::read;
-use crate::reply::{Refusal, Stop};
+use crate::id::NamespaceNumber;
+use crate::reply::{Fault, Refusal, Stop};
 use crate::tables::{Namespace, Record, WriteSet};
 use steadfast_proto::temporal::enums::v1::NamespaceState;
 
@@ -26,6 +27,14 @@ pub fn namespace_of(set: &WriteSet<'_>, name: &str) -> Result<Namespace, Stop> {
         return Err(Refusal::NamespaceInvalidState { namespace, state }.into());
     }
     Ok(namespace.clone())
+}
+
+/// The namespace of a run that exists.
+pub(crate) fn namespace_by_number(
+    set: &WriteSet<'_>,
+    number: NamespaceNumber,
+) -> Result<Namespace, Fault> {
+    set.namespace(number)?.ok_or_else(|| Fault::Decode("a run's namespace is gone".to_owned()))
 }
 
 impl<'set, 'tables> Execution<'set, 'tables> {

@@ -30,6 +30,8 @@ pub const TASK_TIMEOUT_MAX: Span = Span::seconds(120);
 const GROWS_FROM_ATTEMPT: i32 = 4;
 const GROWTH_FIRST: Span = Span::seconds(5);
 const GROWTH_MAX: Span = Span::seconds(600);
+/// Request id in the started event of a task that no poll took.
+const INLINE_REQUEST_ID: &str = "request-from-RespondWorkflowTaskCompleted";
 
 impl Execution<'_, '_> {
     /// Schedules a workflow task unless one is pending, the run has closed or its first task still
@@ -157,6 +159,34 @@ impl Execution<'_, '_> {
         &mut self,
         reservation: &Reservation,
     ) -> Result<AssignedWorkflowTask, Fault> {
+        self.start_task(&reservation.identity, Some(reservation.poll))
+    }
+
+    /// Starts the workflow task that was scheduled just now for the answer of the call.
+    ///
+    /// # Errors
+    /// [`Fault`] when no task is scheduled: the caller checks that.
+    pub(crate) fn start_workflow_task_inline(
+        &mut self,
+        identity: &str,
+    ) -> Result<AssignedWorkflowTask, Fault> {
+        self.start_task(identity, None)
+    }
+
+    /// Whether this transaction's started event accepts an eager start.
+    #[must_use]
+    pub(crate) fn run_started_eagerly(&self) -> bool {
+        self.added(|attributes| {
+            matches!(attributes, Attributes::WorkflowExecutionStartedEventAttributes(started)
+                if started.eager_execution_accepted)
+        })
+    }
+
+    fn start_task(
+        &mut self,
+        identity: &str,
+        poll: Option<PollId>,
+    ) -> Result<AssignedWorkflowTask, Fault> {
         let Some(mut task) = self.run.workflow_task.take() else {
             return Err(Fault::Decode("no workflow task is scheduled".to_owned()));
         };
@@ -168,14 +198,14 @@ impl Execution<'_, '_> {
             // It came back from a poller that had left: its events and time-out stand.
             *own = claim;
             task.returned = 0;
-            task.poll = Some(reservation.poll);
+            task.poll = poll;
             self.run.workflow_task = Some(task);
             return self.assigned_again().ok_or_else(|| Fault::Decode("no task".to_owned()));
         }
         self.make_ordinary(&mut task);
         task.phase = WorkflowTaskPhase::Started { at: now, claim };
-        task.identity.clone_from(&reservation.identity);
-        task.poll = Some(reservation.poll);
+        identity.clone_into(&mut task.identity);
+        task.poll = poll;
         task.history_bytes = self.history_bytes();
         task.suggest_continue_as_new = self.suggests_continue_as_new(task.history_bytes);
         let stored_until;
@@ -241,7 +271,7 @@ impl Execution<'_, '_> {
         Attributes::WorkflowTaskStartedEventAttributes(WorkflowTaskStartedEventAttributes {
             scheduled_event_id: task.scheduled_event_id,
             identity: task.identity.clone(),
-            request_id: task.poll.map(poll_text).unwrap_or_default(),
+            request_id: task.poll.map_or_else(|| INLINE_REQUEST_ID.to_owned(), poll_text),
             suggest_continue_as_new: task.suggest_continue_as_new,
             suggest_continue_as_new_reasons: reasons,
             history_size_bytes: task.history_bytes,

@@ -238,6 +238,23 @@ impl<'tables> WriteSet<'tables> {
     }
 }
 
+/// Reads work on what a mutation sees, too.
+impl Tables for WriteSet<'_> {
+    fn get(&self, key: &[u8]) -> Result<Option<Arc<Record>>, Fault> {
+        WriteSet::get(self, key)
+    }
+
+    fn scan(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        limit: usize,
+        reverse: bool,
+    ) -> Result<Vec<(Key, Arc<Record>)>, Fault> {
+        WriteSet::scan(self, from, to, limit, reverse)
+    }
+}
+
 /// A record of another family under a key: the state is damaged.
 #[must_use]
 pub(crate) fn wrong(record: &Record) -> Fault {

@@ -1,12 +1,12 @@
 //! How a workflow task ends: completed, failed, timed out, or put back.
 
 use super::super::Execution;
-use crate::event::{Attributes, NewEvent};
+use crate::event::Attributes;
 use crate::id::WorkerVersion;
 use crate::reply::Fault;
 use crate::tables::{DueKind, StickyQueue, WorkflowTask, WorkflowTaskKind, WorkflowTaskPhase};
 use crate::task_queue;
-use crate::time::{Span, Timestamp};
+use crate::time::Span;
 use steadfast_proto::temporal::enums::v1::{TimeoutType, WorkflowTaskFailedCause};
 use steadfast_proto::temporal::failure::v1::Failure;
 use steadfast_proto::temporal::history::v1::{
@@ -55,6 +55,7 @@ impl Execution<'_, '_> {
     pub(crate) fn fail_workflow_task(&mut self, failure: TaskFailure) {
         let Some(task) = self.end_task() else { return };
         if task.kind == WorkflowTaskKind::Normal {
+            #[expect(deprecated, reason = "Temporal still writes the checksum")]
             self.add_event(Attributes::WorkflowTaskFailedEventAttributes(
                 WorkflowTaskFailedEventAttributes {
                     scheduled_event_id: task.scheduled_event_id,
@@ -124,27 +125,32 @@ impl Execution<'_, '_> {
         Some(task)
     }
 
-    /// Moves a scheduled sticky task to the normal queue as it is, without an event.
+    /// Moves a sticky task that waits in its queue to the normal queue as it is, without an event.
+    /// False when there is none.
     ///
     /// # Errors
     /// [`Fault`] when storage is broken.
-    pub(crate) fn move_to_normal_queue(&mut self) -> Result<(), Fault> {
-        let Some(mut task) = self.run.workflow_task.take() else { return Ok(()) };
-        if let WorkflowTaskPhase::Scheduled { task: sequence } = task.phase
-            && task.sticky
-        {
+    pub(crate) fn move_to_normal_queue(&mut self) -> Result<bool, Fault> {
+        let Some(mut task) = self.run.workflow_task.take() else { return Ok(false) };
+        let sequence = match &mut task.phase {
+            WorkflowTaskPhase::Scheduled { task } => std::mem::take(task),
+            WorkflowTaskPhase::Started { .. } => std::mem::take(&mut task.returned),
+        };
+        let moves = task.sticky && sequence != 0;
+        if moves {
             let queue = self.workflow_queue(&task.queue);
             task_queue::remove(self.set, &queue, sequence);
-            let at = task.scheduled_at.after(task.schedule_to_start);
-            self.remove_due(at, &DueKind::WorkflowTaskScheduleToStart { task: task.number });
-            task.schedule_to_start = Span::ZERO;
+            if !task.schedule_to_start.is_zero() {
+                let at = task.scheduled_at.after(task.schedule_to_start);
+                self.remove_due(at, &DueKind::WorkflowTaskScheduleToStart { task: task.number });
+                task.schedule_to_start = Span::ZERO;
+            }
             task.queue.clone_from(&self.run.task_queue);
             task.sticky = false;
-            task.phase = WorkflowTaskPhase::Scheduled { task: 0 };
             self.dispatch = true;
         }
         self.run.workflow_task = Some(task);
-        Ok(())
+        Ok(moves)
     }
 
     /// Gives a started task, as it is, to the next poller of its queue: its own poller left before
@@ -161,6 +167,13 @@ impl Execution<'_, '_> {
         self.run.next_claim += 1;
         self.dispatch = true;
         true
+    }
+
+    /// Whether the task is started under this claim.
+    pub(crate) fn is_started_by(&self, claim: u64) -> bool {
+        self.run.workflow_task.as_ref().is_some_and(|task| {
+            matches!(task.phase, WorkflowTaskPhase::Started { claim: own, .. } if own == claim)
+        })
     }
 
     /// Remembers the worker's own queue, or forgets it.
@@ -188,13 +201,5 @@ impl Execution<'_, '_> {
         }
         self.end_task();
         self.flush_buffered()
-    }
-
-    /// Adds an event with a time of its own.
-    pub(crate) fn add_event_at(&mut self, event: impl Into<NewEvent>, at: Timestamp) -> i64 {
-        let event_id = self.run.next_event_id;
-        self.run.next_event_id += 1;
-        self.batch.push(event.into().into_event(event_id, at));
-        event_id
     }
 }

@@ -1,0 +1,253 @@
+//! RespondWorkflowTaskCompleted: the commands are applied all together or not at all.
+
+use super::workflow_task_of::{load, task_not_found};
+use crate::command::{CommandError, Completion, apply_command, check_sequence, failure_text};
+use crate::effect::AssignedTask;
+use crate::event::Attributes;
+use crate::execution::{Execution, HISTORY_SERVICE, TaskFailure, namespace_by_number};
+use crate::id::WorkerVersion;
+use crate::mutation::TaskToken;
+use crate::reply::{Fault, Refusal, Reply, Stop};
+use crate::tables::{LastCompletion, Namespace, StickyQueue, WorkflowTask, WriteSet};
+use crate::time::Span;
+use steadfast_proto::temporal::enums::v1::{
+    TimeoutType, WorkerVersioningMode, WorkflowTaskFailedCause,
+};
+use steadfast_proto::temporal::deployment::v1::WorkerDeploymentVersion;
+use steadfast_proto::temporal::failure::v1::failure::FailureInfo;
+use steadfast_proto::temporal::failure::v1::{Failure, ServerFailureInfo};
+use steadfast_proto::temporal::history::v1::WorkflowTaskCompletedEventAttributes;
+use steadfast_proto::temporal::workflowservice::v1::RespondWorkflowTaskCompletedRequest;
+
+/// A workflow task may be prolonged by heartbeats for this long; then it times out.
+const HEARTBEAT_MAX: Span = Span::seconds(30 * 60);
+
+pub(crate) fn apply(
+    set: &mut WriteSet<'_>,
+    token: &TaskToken,
+    request: &RespondWorkflowTaskCompletedRequest,
+) -> Result<Reply, Stop> {
+    let execution = load(set, token, &request.namespace)?;
+    if !execution.is_open() {
+        return Err(task_not_found().into());
+    }
+    if let Some(reply) = same_answer(&execution, token) {
+        return Ok(reply);
+    }
+    if !execution.is_started_by(token.claim) {
+        return Err(task_not_found().into());
+    }
+    check_sequence(&request.commands)?;
+    if is_heartbeat(request) && heartbeat_is_over(&execution) {
+        return time_out(execution);
+    }
+    let attempt = execution.run.workflow_task.as_ref().map_or(1, |task| task.attempt);
+    let namespace = namespace_by_number(execution.set, execution.run.run.namespace)?;
+    match complete(execution, &namespace, token, request) {
+        Ok(reply) => Ok(reply),
+        Err(CommandError::Stop(stop)) => Err(stop),
+        Err(CommandError::Bad { cause, message }) => {
+            let text = failure_text(cause, &message);
+            if attempt > 1 && cause != WorkflowTaskFailedCause::UnhandledCommand {
+                // A series of bad answers waits for the growing time-out, and leaves no events.
+                return Err(Refusal::InvalidArgument(text).into());
+            }
+            set.rollback();
+            fail(set, token, request, cause, &text, false)
+        }
+        Err(CommandError::TooLarge { cause, message }) => {
+            set.rollback();
+            fail(set, token, request, cause, &failure_text(cause, &message), true)
+        }
+    }
+}
+
+/// A completion that was accepted before gets the answer of then: a lost reply loses no task.
+fn same_answer(execution: &Execution<'_, '_>, token: &TaskToken) -> Option<Reply> {
+    let last = execution.run.last_completion.as_ref().filter(|last| last.claim == token.claim)?;
+    let again = execution.is_started_by(last.new_task_claim).then(|| execution.assigned_again());
+    let new_task = again.flatten().map(|mut task| {
+        task.sticky = true;
+        Box::new(AssignedTask::Workflow(task))
+    });
+    Some(Reply::WorkflowTaskCompleted {
+        new_task,
+        eager_activities: Vec::new(),
+        reset_history_event_id: 0,
+    })
+}
+
+fn is_heartbeat(request: &RespondWorkflowTaskCompletedRequest) -> bool {
+    request.force_create_new_workflow_task
+        && request.commands.is_empty()
+        && request.messages.is_empty()
+}
+
+fn heartbeat_is_over(execution: &Execution<'_, '_>) -> bool {
+    let since = execution.run.workflow_task.as_ref().map(|task| task.original_scheduled_at);
+    since.is_some_and(|since| execution.set.now.since(since) > HEARTBEAT_MAX)
+}
+
+fn time_out(mut execution: Execution<'_, '_>) -> Result<Reply, Stop> {
+    execution.time_out_workflow_task(TimeoutType::StartToClose);
+    execution.schedule_workflow_task()?;
+    execution.finish()?;
+    let text = "workflow task heartbeat timeout".to_owned();
+    Err(Stop::RefusedWithChanges(Refusal::NotFound(text)))
+}
+
+fn complete(
+    mut execution: Execution<'_, '_>,
+    namespace: &Namespace,
+    token: &TaskToken,
+    request: &RespondWorkflowTaskCompletedRequest,
+) -> Result<Reply, CommandError> {
+    let Some(task) = execution.end_completed_task() else { return Err(task_not_found().into()) };
+    let completed_event_id = execution.add_event(completed_attributes(&task, request));
+    remember_worker(&mut execution, request);
+    let mut completion = Completion {
+        request,
+        namespace,
+        completed_event_id,
+        eager_activities: Vec::new(),
+        needs_task: request.force_create_new_workflow_task,
+        next_run: None,
+    };
+    for command in &request.commands {
+        apply_command(&mut execution, &mut completion, command.clone())?;
+    }
+    let new_task = if execution.is_open()
+        && (completion.needs_task || execution.has_buffered_events())
+    {
+        let heartbeat = is_heartbeat(request).then_some(task.original_scheduled_at);
+        schedule_next(&mut execution, request, heartbeat)?
+    } else {
+        None
+    };
+    let new_task_claim = new_task.as_ref().map_or(0, |(_, claim)| *claim);
+    execution.run.last_completion = Some(LastCompletion { claim: token.claim, new_task_claim });
+    let (eager_activities, next_run) = (completion.eager_activities, completion.next_run);
+    let set = execution.finish_into_set()?;
+    if let Some(next_run) = next_run {
+        next_run.open(set)?;
+    }
+    Ok(Reply::WorkflowTaskCompleted {
+        new_task: new_task.map(|(task, _)| task),
+        eager_activities,
+        reset_history_event_id: 0,
+    })
+}
+
+type NewTask = Option<(Box<AssignedTask>, u64)>;
+
+/// Schedules the next workflow task; it rides in the answer when the worker wants that.
+fn schedule_next(
+    execution: &mut Execution<'_, '_>,
+    request: &RespondWorkflowTaskCompletedRequest,
+    heartbeat_since: Option<crate::time::Timestamp>,
+) -> Result<NewTask, Fault> {
+    let since = heartbeat_since.unwrap_or(execution.set.now);
+    execution.schedule_workflow_task_since(since)?;
+    if !request.return_new_workflow_task || execution.run.workflow_task.is_none() {
+        return Ok(None);
+    }
+    let mut task = execution.start_workflow_task_inline(&request.identity)?;
+    // The worker has the workflow in memory: it gets what came since.
+    task.sticky = true;
+    let claim = task.token.claim;
+    Ok(Some((Box::new(AssignedTask::Workflow(task)), claim)))
+}
+
+#[expect(deprecated, reason = "workers still send these fields and they are written into the event")]
+fn completed_attributes(
+    task: &WorkflowTask,
+    request: &RespondWorkflowTaskCompletedRequest,
+) -> Attributes {
+    let deployment = request.deployment_options.as_ref().filter(|options| {
+        options.worker_versioning_mode == i32::from(WorkerVersioningMode::Versioned)
+    });
+    let version = deployment.map(|options| WorkerDeploymentVersion {
+        deployment_name: options.deployment_name.clone(),
+        build_id: options.build_id.clone(),
+    });
+    let version_text = version
+        .as_ref()
+        .map(|version| format!("{}.{}", version.deployment_name, version.build_id))
+        .unwrap_or_default();
+    Attributes::WorkflowTaskCompletedEventAttributes(WorkflowTaskCompletedEventAttributes {
+        scheduled_event_id: task.scheduled_event_id,
+        started_event_id: task.started_event_id,
+        identity: request.identity.clone(),
+        binary_checksum: request.binary_checksum.clone(),
+        worker_version: request.worker_version_stamp.clone(),
+        sdk_metadata: request.sdk_metadata.clone(),
+        metering_metadata: request.metering_metadata,
+        deployment: request.deployment.clone(),
+        versioning_behavior: request.versioning_behavior,
+        worker_deployment_version: version_text,
+        worker_deployment_name: deployment
+            .map(|options| options.deployment_name.clone())
+            .unwrap_or_default(),
+        deployment_version: version,
+    })
+}
+
+/// The worker's own queue and version, as it says them with each completion.
+#[expect(deprecated, reason = "workers still send the stamp")]
+fn remember_worker(
+    execution: &mut Execution<'_, '_>,
+    request: &RespondWorkflowTaskCompletedRequest,
+) {
+    let sticky = request.sticky_attributes.as_ref().and_then(|sticky| {
+        let name = sticky.worker_task_queue.as_ref()?.name.clone();
+        let schedule_to_start = Span::from_proto(sticky.schedule_to_start_timeout.as_ref());
+        (!name.is_empty()).then_some(StickyQueue { name, schedule_to_start })
+    });
+    execution.set_sticky(sticky);
+    let stamp = request.worker_version_stamp.as_ref();
+    let options = request.deployment_options.as_ref();
+    let mut version = WorkerVersion {
+        build_id: stamp.map(|stamp| stamp.build_id.clone()).unwrap_or_default(),
+        use_versioning: stamp.is_some_and(|stamp| stamp.use_versioning),
+        deployment_name: options.map(|options| options.deployment_name.clone()).unwrap_or_default(),
+    };
+    if let Some(options) = options
+        && version.build_id.is_empty()
+    {
+        version.build_id.clone_from(&options.build_id);
+    }
+    execution.set_worker_version(version);
+}
+
+/// The task fails because of a command; the call is refused, and the state changes all the same.
+fn fail(
+    set: &mut WriteSet<'_>,
+    token: &TaskToken,
+    request: &RespondWorkflowTaskCompletedRequest,
+    cause: WorkflowTaskFailedCause,
+    text: &str,
+    terminate: bool,
+) -> Result<Reply, Stop> {
+    let mut execution = load(set, token, &request.namespace)?;
+    #[expect(deprecated, reason = "workers still send it and it is written into the event")]
+    let binary_checksum = request.binary_checksum.clone();
+    let failure = Failure {
+        message: text.to_owned(),
+        failure_info: Some(FailureInfo::ServerFailureInfo(ServerFailureInfo::default())),
+        ..Failure::default()
+    };
+    execution.fail_workflow_task(TaskFailure {
+        cause: cause.into(),
+        failure: Some(failure),
+        identity: request.identity.clone(),
+        binary_checksum,
+    });
+    if terminate {
+        execution.terminate(text, None, HISTORY_SERVICE, Vec::new())?;
+    } else {
+        execution.run.close_attempted = cause == WorkflowTaskFailedCause::UnhandledCommand;
+        execution.schedule_workflow_task()?;
+    }
+    execution.finish()?;
+    Err(Stop::RefusedWithChanges(Refusal::InvalidArgument(text.to_owned())))
+}

@@ -1,5 +1,7 @@
 //! `steadfast dev` as a user has it: real processes, killed for real.
 
+#![expect(clippy::unwrap_used, reason = "a failing step of a test ends it")]
+
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};

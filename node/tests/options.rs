@@ -1,5 +1,7 @@
 //! Options come from flags, the environment and a file, in this order; wrong ones are one line.
 
+#![expect(clippy::unwrap_used, reason = "a failing step of a test ends it")]
+
 use std::process::{Command, Output};
 
 fn steadfast(args: &[&str], env: &[(&str, &str)]) -> Output {

@@ -152,7 +152,11 @@ fn command(spec: &ChildSpec) -> Command {
             command.env_remove(&name);
         }
     }
-    command.stdin(Stdio::null()).kill_on_drop(true);
+    // Ctrl-C on the terminal is for the parent alone; it stops its nodes in order.
+    command
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .process_group(0);
     command
 }
 

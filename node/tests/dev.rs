@@ -201,7 +201,7 @@ async fn three_nodes_lose_their_leader_and_stop_together() {
     assert!(!file.cluster_id.is_empty());
     let front_http = http_get::get(&file.http, "/health/ready", Duration::from_secs(5)).await;
     assert_eq!(front_http.unwrap().0, 200);
-    let front = Client::connect(&[file.grpc.clone()], "default", LIMIT)
+    let front = Client::connect(std::slice::from_ref(&file.grpc), "default", LIMIT)
         .await
         .unwrap();
     run_workflow(&front, "before").await;
@@ -246,7 +246,7 @@ async fn three_nodes_lose_their_leader_and_stop_together() {
     // The same cluster comes back with what it had.
     let mut dev = Dev::start(&data, &["--port", "0", "--http-port", "0"]);
     let file = dev.ready().await;
-    let front = Client::connect(&[file.grpc.clone()], "default", LIMIT)
+    let front = Client::connect(std::slice::from_ref(&file.grpc), "default", LIMIT)
         .await
         .unwrap();
     for workflow_id in ["before", "without node", "after"] {

@@ -12,6 +12,7 @@
 
 pub(crate) mod activity;
 mod buffer;
+mod build_ids;
 mod close;
 mod find;
 mod limits;

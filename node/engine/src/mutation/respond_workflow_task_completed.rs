@@ -4,7 +4,7 @@ use super::workflow_task_of::{load, task_not_found};
 use crate::command::{CommandError, Completion, apply_command, check_sequence, failure_text};
 use crate::effect::AssignedTask;
 use crate::event::Attributes;
-use crate::execution::{Execution, HISTORY_SERVICE, TaskFailure, namespace_by_number};
+use crate::execution::{Execution, HISTORY_SERVICE, TaskFailure, activity, namespace_by_number};
 use crate::id::WorkerVersion;
 use crate::mutation::TaskToken;
 use crate::reply::{Fault, Refusal, Reply, Stop};
@@ -31,7 +31,7 @@ pub(crate) fn apply(
     if !execution.is_open() {
         return Err(task_not_found().into());
     }
-    if let Some(reply) = same_answer(&execution, token) {
+    if let Some(reply) = same_answer(&execution, token)? {
         return Ok(reply);
     }
     if !execution.is_started_by(token.claim) {
@@ -63,18 +63,21 @@ pub(crate) fn apply(
 }
 
 /// A completion that was accepted before gets the answer of then: a lost reply loses no task.
-fn same_answer(execution: &Execution<'_, '_>, token: &TaskToken) -> Option<Reply> {
-    let last = execution.run.last_completion.as_ref().filter(|last| last.claim == token.claim)?;
+fn same_answer(execution: &Execution<'_, '_>, token: &TaskToken) -> Result<Option<Reply>, Fault> {
+    let Some(last) = execution.run.last_completion.as_ref().filter(|last| last.claim == token.claim)
+    else {
+        return Ok(None);
+    };
     let again = execution.is_started_by(last.new_task_claim).then(|| execution.assigned_again());
     let new_task = again.flatten().map(|mut task| {
         task.sticky = true;
         Box::new(AssignedTask::Workflow(task))
     });
-    Some(Reply::WorkflowTaskCompleted {
-        new_task,
-        eager_activities: Vec::new(),
-        reset_history_event_id: 0,
-    })
+    let mut eager_activities = Vec::new();
+    for scheduled_event_id in &last.eager_activities {
+        eager_activities.extend(activity::assigned_again(execution, *scheduled_event_id)?);
+    }
+    Ok(Some(Reply::WorkflowTaskCompleted { new_task, eager_activities, reset_history_event_id: 0 }))
 }
 
 fn is_heartbeat(request: &RespondWorkflowTaskCompletedRequest) -> bool {
@@ -125,8 +128,12 @@ fn complete(
         None
     };
     let new_task_claim = new_task.as_ref().map_or(0, |(_, claim)| *claim);
-    execution.run.last_completion = Some(LastCompletion { claim: token.claim, new_task_claim });
     let (eager_activities, next_run) = (completion.eager_activities, completion.next_run);
+    execution.run.last_completion = Some(LastCompletion {
+        claim: token.claim,
+        new_task_claim,
+        eager_activities: eager_activities.iter().map(scheduled_event_id).collect(),
+    });
     let set = execution.finish_into_set()?;
     if let Some(next_run) = next_run {
         next_run.open(set)?;
@@ -136,6 +143,13 @@ fn complete(
         eager_activities,
         reset_history_event_id: 0,
     })
+}
+
+fn scheduled_event_id(task: &AssignedTask) -> i64 {
+    match task {
+        AssignedTask::Workflow(task) => task.token.scheduled_event_id,
+        AssignedTask::Activity(task) => task.token.scheduled_event_id,
+    }
 }
 
 type NewTask = Option<(Box<AssignedTask>, u64)>;
@@ -216,6 +230,7 @@ fn remember_worker(
     {
         version.build_id.clone_from(&options.build_id);
     }
+    execution.note_build_id(stamp.filter(|stamp| !stamp.use_versioning).map(|stamp| stamp.build_id.as_str()));
     execution.set_worker_version(version);
 }
 

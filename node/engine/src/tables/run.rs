@@ -109,6 +109,8 @@ pub struct LastCompletion {
     pub claim: u64,
     /// Claim number of the workflow task that the answer carried; 0 when none.
     pub new_task_claim: u64,
+    /// Scheduled event ids of the activities that the answer carried as started.
+    pub eager_activities: Vec<i64>,
 }
 
 /// How a run closed.

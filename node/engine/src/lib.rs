@@ -30,6 +30,7 @@ pub mod time;
 pub use apply::{Applied, apply};
 pub use effect::Effect;
 pub use mutation::Mutation;
+pub use mutation::bootstrap::ENGINE_VERSION;
 pub use reply::{Fault, Refusal, Reply};
 pub use tables::{Key, Record, Tables};
 pub use time::Timestamp;

@@ -197,6 +197,18 @@ pub(crate) fn start(
     task
 }
 
+/// An activity that was started eagerly and still runs, for an answer that is repeated.
+pub(crate) fn assigned_again(
+    execution: &Execution<'_, '_>,
+    scheduled_event_id: i64,
+) -> Result<Option<AssignedTask>, Fault> {
+    let activity = load(execution, scheduled_event_id)?;
+    let eager = activity.filter(|activity| {
+        activity.claim == 1 && matches!(activity.state, ActivityState::Started { .. })
+    });
+    Ok(eager.map(|activity| AssignedTask::Activity(assigned(execution, &activity))))
+}
+
 fn assigned(execution: &Execution<'_, '_>, activity: &Activity) -> AssignedActivityTask {
     let token = TaskToken {
         kind: TaskKind::Activity,
@@ -211,7 +223,10 @@ fn assigned(execution: &Execution<'_, '_>, activity: &Activity) -> AssignedActiv
         token,
         scheduled_at: activity.scheduled_at,
         attempt_scheduled_at: activity.attempt_scheduled_at,
-        started_at: execution.set.now,
+        started_at: match activity.state {
+            ActivityState::Started { at } => at,
+            ActivityState::Queued { .. } | ActivityState::Backoff { .. } => execution.set.now,
+        },
         heartbeat_timeout: activity.heartbeat,
     }
 }

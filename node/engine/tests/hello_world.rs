@@ -1,95 +1,31 @@
 //! The smallest whole story, driven over plain records: start, task, activity, task, done.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
 use steadfast_engine::effect::{AssignedTask, Effect};
 use steadfast_engine::id::{NamespaceNumber, PollId, QueueKey, Reservation, TaskKind, WorkerVersion};
-use steadfast_engine::mutation::{ActivityTarget, Mutation, ProposalId, Proposed, TaskToken};
+use steadfast_engine::mutation::{ActivityTarget, Mutation, TaskToken};
 use steadfast_engine::proto::Proto;
-use steadfast_engine::tables::{Key, Record, Tables};
-use steadfast_engine::{Fault, Refusal, Reply, Timestamp, apply};
+use steadfast_engine::{Refusal, Reply};
 use steadfast_proto::temporal::command::v1::command::Attributes;
 use steadfast_proto::temporal::command::v1::{
     Command, CompleteWorkflowExecutionCommandAttributes, ScheduleActivityTaskCommandAttributes,
 };
 use steadfast_proto::temporal::common::v1::{ActivityType, WorkflowType};
 use steadfast_proto::temporal::enums::v1::CommandType;
-use steadfast_proto::temporal::history::v1::History;
 use steadfast_proto::temporal::taskqueue::v1::TaskQueue;
 use steadfast_proto::temporal::workflowservice::v1 as wire;
 
-#[derive(Default)]
-struct Memory(BTreeMap<Key, Arc<Record>>);
+#[path = "world/world.rs"]
+mod world;
+use world::World;
 
-impl Tables for Memory {
-    fn get(&self, key: &[u8]) -> Result<Option<Arc<Record>>, Fault> {
-        Ok(self.0.get(key).cloned())
-    }
-
-    fn scan(
-        &self,
-        from: &[u8],
-        to: &[u8],
-        limit: usize,
-        reverse: bool,
-    ) -> Result<Vec<(Key, Arc<Record>)>, Fault> {
-        let bounds = (std::ops::Bound::Included(from), std::ops::Bound::Excluded(to));
-        let range = self.0.range::<[u8], _>(bounds).map(|(key, record)| (key.clone(), Arc::clone(record)));
-        Ok(if reverse { range.rev().take(limit).collect() } else { range.take(limit).collect() })
-    }
-}
-
-struct World {
-    memory: Memory,
-    now: i64,
-    steps: u8,
-}
-
-impl World {
-    fn new() -> Self {
-        let mut world = Self { memory: Memory::default(), now: 1_700_000_000, steps: 0 };
-        let bootstrap = Mutation::Bootstrap {
-            cluster_id: "c".into(),
-            namespaces: vec!["default".into()],
-            config: Vec::new(),
-            search_attributes: Vec::new(),
-        };
-        world.apply(bootstrap, Vec::new()).0.unwrap();
-        world
-    }
-
-    fn apply(
-        &mut self,
-        mutation: Mutation,
-        reservations: Vec<Reservation>,
-    ) -> (Result<Reply, Refusal>, Vec<Effect>) {
-        self.now += 1;
-        self.steps += 1;
-        let proposed = Proposed {
-            proposal: ProposalId { boot: 1, sequence: 1 },
-            now: Timestamp(self.now * 1_000_000_000),
-            entropy: [self.steps; 16],
-            reservations,
-            mutation,
-        };
-        let applied = apply(&self.memory, &proposed).unwrap();
-        for (key, change) in applied.changes {
-            match change {
-                Some(record) => self.memory.0.insert(key, record),
-                None => self.memory.0.remove(&key),
-            };
-        }
-        (applied.reply, applied.effects)
-    }
-
-    fn complete(&mut self, token: TaskToken, commands: Vec<Command>) -> Result<Reply, Refusal> {
-        let request = wire::RespondWorkflowTaskCompletedRequest {
-            commands,
-            identity: "w".into(),
-            ..Default::default()
-        };
-        self.apply(Mutation::RespondWorkflowTaskCompleted { token, request: Proto(request) }, Vec::new()).0
-    }
+fn complete(world: &mut World, token: TaskToken, commands: Vec<Command>) -> Result<Reply, Refusal> {
+    let request = wire::RespondWorkflowTaskCompletedRequest {
+        commands,
+        identity: "w".into(),
+        ..Default::default()
+    };
+    let mutation = Mutation::RespondWorkflowTaskCompleted { token, request: Proto(request) };
+    world.apply(mutation, Vec::new()).0
 }
 
 fn reservation(kind: TaskKind) -> Reservation {
@@ -136,8 +72,8 @@ fn hello_world_with_one_activity() {
         )),
         ..Default::default()
     };
-    world.complete(first.clone(), vec![schedule]).unwrap();
-    let again = world.complete(first, Vec::new()).unwrap();
+    complete(&mut world, first.clone(), vec![schedule]).unwrap();
+    let again = complete(&mut world, first, Vec::new()).unwrap();
     assert!(matches!(again, Reply::WorkflowTaskCompleted { new_task: None, .. }));
     let activity = token(world.apply(Mutation::ClaimTask(reservation(TaskKind::Activity)), Vec::new()).0.unwrap());
     let request = Proto(wire::RespondActivityTaskCompletedRequest::default());
@@ -150,21 +86,17 @@ fn hello_world_with_one_activity() {
         _ => None,
     });
     let Some(AssignedTask::Workflow(second)) = assigned.map(|task| *task) else { panic!("{effects:?}") };
-    let complete = Command {
+    let closing = Command {
         command_type: CommandType::CompleteWorkflowExecution.into(),
         attributes: Some(Attributes::CompleteWorkflowExecutionCommandAttributes(
             CompleteWorkflowExecutionCommandAttributes::default(),
         )),
         ..Default::default()
     };
-    world.complete(second.token, vec![complete]).unwrap();
-    let mut names = Vec::new();
-    for record in world.memory.0.values() {
-        if let Record::HistoryBatch(batch) = &**record {
-            let history: History = prost::Message::decode(batch.events.clone()).unwrap();
-            names.extend(history.events.iter().map(|event| format!("{} {:?}", event.event_id, event.event_type())));
-        }
-    }
+    complete(&mut world, second.token, vec![closing]).unwrap();
+    let (events, _) = world.history(&run);
+    let names: Vec<_> =
+        events.iter().map(|event| format!("{} {:?}", event.event_id, event.event_type())).collect();
     assert_eq!(names.join(", "), "1 WorkflowExecutionStarted, 2 WorkflowTaskScheduled, 3 WorkflowTaskStarted, \
         4 WorkflowTaskCompleted, 5 ActivityTaskScheduled, 6 ActivityTaskStarted, 7 ActivityTaskCompleted, \
         8 WorkflowTaskScheduled, 9 WorkflowTaskStarted, 10 WorkflowTaskCompleted, 11 WorkflowExecutionCompleted");

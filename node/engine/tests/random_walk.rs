@@ -1,0 +1,511 @@
+//! A long random walk through the mutations of workflows and activities: after each step what the
+//! state says must hold together. A seed that fails is found again by its number.
+
+use prost_types::Duration;
+use std::collections::BTreeMap;
+use steadfast_engine::effect::{AssignedTask, Effect};
+use steadfast_engine::id::{NamespaceNumber, PollId, QueueKey, Reservation, TaskKind, WorkerVersion};
+use steadfast_engine::mutation::{ActivityTarget, ExecutionTarget, Mutation, TaskToken};
+use steadfast_engine::proto::Proto;
+use steadfast_engine::tables::{Record, Run, Tables, WorkflowTaskKind, WorkflowTaskPhase, keys};
+use steadfast_engine::{Reply, Timestamp};
+use steadfast_proto::temporal::command::v1::command::Attributes as CommandAttributes;
+use steadfast_proto::temporal::command::v1::{
+    CancelTimerCommandAttributes, CancelWorkflowExecutionCommandAttributes, Command,
+    CompleteWorkflowExecutionCommandAttributes, ContinueAsNewWorkflowExecutionCommandAttributes,
+    FailWorkflowExecutionCommandAttributes, RecordMarkerCommandAttributes,
+    RequestCancelActivityTaskCommandAttributes, ScheduleActivityTaskCommandAttributes,
+    StartTimerCommandAttributes,
+};
+use steadfast_proto::temporal::common::v1::{ActivityType, RetryPolicy, WorkflowExecution, WorkflowType};
+use steadfast_proto::temporal::enums::v1::{CommandType, EventType};
+use steadfast_proto::temporal::failure::v1::failure::FailureInfo;
+use steadfast_proto::temporal::failure::v1::{ApplicationFailureInfo, Failure};
+use steadfast_proto::temporal::history::v1::history_event::Attributes;
+use steadfast_proto::temporal::history::v1::HistoryEvent;
+use steadfast_proto::temporal::taskqueue::v1::{StickyExecutionAttributes, TaskQueue};
+use steadfast_proto::temporal::workflowservice::v1 as wire;
+
+#[path = "world/world.rs"]
+mod world;
+use world::World;
+
+const STEPS: usize = 1_500;
+const SEEDS: u64 = 12;
+
+struct Walk {
+    world: World,
+    state: u64,
+    workflow_tokens: Vec<TaskToken>,
+    activity_tokens: Vec<TaskToken>,
+}
+
+fn seconds(seconds: u64) -> Option<Duration> {
+    Some(Duration { seconds: i64::try_from(seconds).unwrap(), nanos: 0 })
+}
+
+fn queue(name: &str) -> Option<TaskQueue> {
+    Some(TaskQueue { name: name.into(), ..Default::default() })
+}
+
+fn failure(retryable: bool) -> Failure {
+    let info = ApplicationFailureInfo { r#type: "T".into(), non_retryable: !retryable, ..Default::default() };
+    Failure {
+        message: "no".into(),
+        failure_info: Some(FailureInfo::ApplicationFailureInfo(info)),
+        ..Default::default()
+    }
+}
+
+impl Walk {
+    fn draw(&mut self, below: u64) -> u64 {
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.state;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % below
+    }
+
+    fn chance(&mut self, percent: u64) -> bool {
+        self.draw(100) < percent
+    }
+
+    fn workflow_id(&mut self) -> String {
+        format!("wf-{}", self.draw(4))
+    }
+
+    fn queue_key(&mut self) -> QueueKey {
+        let (kind, name) = match self.draw(4) {
+            0 => (TaskKind::Activity, "q"),
+            1 => (TaskKind::Workflow, "sticky"),
+            _ => (TaskKind::Workflow, "q"),
+        };
+        QueueKey { namespace: NamespaceNumber(2), kind, name: name.into() }
+    }
+
+    fn reservation(&mut self) -> Reservation {
+        Reservation {
+            queue: self.queue_key(),
+            poll: PollId { boot: 1, sequence: self.draw(1_000) },
+            identity: "worker".into(),
+            worker: WorkerVersion::default(),
+        }
+    }
+
+    fn start(&mut self) -> Mutation {
+        let mut request = wire::StartWorkflowExecutionRequest {
+            namespace: "default".into(),
+            workflow_id: self.workflow_id(),
+            workflow_type: Some(WorkflowType { name: "W".into() }),
+            task_queue: queue("q"),
+            request_id: format!("start-{}", self.draw(60)),
+            workflow_id_conflict_policy: i32::try_from(self.draw(4)).unwrap(),
+            workflow_id_reuse_policy: i32::try_from(self.draw(4)).unwrap(),
+            request_eager_execution: self.chance(20),
+            ..Default::default()
+        };
+        if self.chance(30) {
+            request.workflow_run_timeout = seconds(1 + self.draw(40));
+        }
+        if self.chance(15) {
+            request.workflow_execution_timeout = seconds(5 + self.draw(60));
+        }
+        if self.chance(30) {
+            let maximum_attempts = i32::try_from(self.draw(4)).unwrap();
+            request.retry_policy = Some(RetryPolicy { maximum_attempts, ..Default::default() });
+        }
+        if self.chance(10) {
+            request.cron_schedule = "@every 3s".into();
+        } else if self.chance(15) {
+            request.workflow_start_delay = seconds(self.draw(5));
+        }
+        Mutation::StartWorkflowExecution(Proto(request))
+    }
+
+    fn signal(&mut self) -> Mutation {
+        let request_id = if self.chance(30) { String::new() } else { format!("s-{}", self.draw(400)) };
+        if self.chance(25) {
+            return Mutation::SignalWithStartWorkflowExecution(Proto(
+                wire::SignalWithStartWorkflowExecutionRequest {
+                    namespace: "default".into(),
+                    workflow_id: self.workflow_id(),
+                    workflow_type: Some(WorkflowType { name: "W".into() }),
+                    task_queue: queue("q"),
+                    signal_name: "wake".into(),
+                    request_id,
+                    workflow_start_delay: if self.chance(20) { seconds(2) } else { None },
+                    ..Default::default()
+                },
+            ));
+        }
+        Mutation::SignalWorkflowExecution(Proto(wire::SignalWorkflowExecutionRequest {
+            namespace: "default".into(),
+            workflow_execution: self.execution(),
+            signal_name: "wake".into(),
+            request_id,
+            ..Default::default()
+        }))
+    }
+
+    fn execution(&mut self) -> Option<WorkflowExecution> {
+        Some(WorkflowExecution { workflow_id: self.workflow_id(), run_id: String::new() })
+    }
+
+    fn target(&mut self) -> ExecutionTarget {
+        let (workflow_id, run_id) = (self.workflow_id(), String::new());
+        ExecutionTarget { namespace: "default".into(), workflow_id, run_id }
+    }
+
+    fn command(&mut self) -> Command {
+        let (command_type, attributes) = match self.draw(7) {
+            0 | 1 => (
+                CommandType::ScheduleActivityTask,
+                CommandAttributes::ScheduleActivityTaskCommandAttributes(self.activity()),
+            ),
+            2 | 3 => (
+                CommandType::StartTimer,
+                CommandAttributes::StartTimerCommandAttributes(StartTimerCommandAttributes {
+                    timer_id: format!("t{}", self.draw(6)),
+                    start_to_fire_timeout: seconds(self.draw(6)),
+                }),
+            ),
+            4 => (
+                CommandType::CancelTimer,
+                CommandAttributes::CancelTimerCommandAttributes(CancelTimerCommandAttributes {
+                    timer_id: format!("t{}", self.draw(6)),
+                }),
+            ),
+            5 => (
+                CommandType::RecordMarker,
+                CommandAttributes::RecordMarkerCommandAttributes(RecordMarkerCommandAttributes {
+                    marker_name: if self.chance(90) { "m".into() } else { String::new() },
+                    ..Default::default()
+                }),
+            ),
+            _ => (
+                CommandType::RequestCancelActivityTask,
+                CommandAttributes::RequestCancelActivityTaskCommandAttributes(
+                    RequestCancelActivityTaskCommandAttributes {
+                        scheduled_event_id: i64::try_from(self.draw(40)).unwrap(),
+                    },
+                ),
+            ),
+        };
+        Command { command_type: command_type.into(), attributes: Some(attributes), ..Default::default() }
+    }
+
+    fn activity(&mut self) -> ScheduleActivityTaskCommandAttributes {
+        ScheduleActivityTaskCommandAttributes {
+            activity_id: format!("a{}", self.draw(8)),
+            activity_type: Some(ActivityType { name: "A".into() }),
+            task_queue: queue("q"),
+            start_to_close_timeout: seconds(1 + self.draw(5)),
+            schedule_to_close_timeout: if self.chance(50) { seconds(3 + self.draw(9)) } else { None },
+            heartbeat_timeout: if self.chance(30) { seconds(1) } else { None },
+            request_eager_execution: self.chance(30),
+            ..Default::default()
+        }
+    }
+
+    fn closing(&mut self) -> Command {
+        let (command_type, attributes) = match self.draw(4) {
+            0 => (
+                CommandType::CompleteWorkflowExecution,
+                CommandAttributes::CompleteWorkflowExecutionCommandAttributes(
+                    CompleteWorkflowExecutionCommandAttributes::default(),
+                ),
+            ),
+            1 => (
+                CommandType::FailWorkflowExecution,
+                CommandAttributes::FailWorkflowExecutionCommandAttributes(
+                    FailWorkflowExecutionCommandAttributes { failure: Some(failure(true)) },
+                ),
+            ),
+            2 => (
+                CommandType::CancelWorkflowExecution,
+                CommandAttributes::CancelWorkflowExecutionCommandAttributes(
+                    CancelWorkflowExecutionCommandAttributes::default(),
+                ),
+            ),
+            _ => (
+                CommandType::ContinueAsNewWorkflowExecution,
+                CommandAttributes::ContinueAsNewWorkflowExecutionCommandAttributes(
+                    ContinueAsNewWorkflowExecutionCommandAttributes::default(),
+                ),
+            ),
+        };
+        Command { command_type: command_type.into(), attributes: Some(attributes), ..Default::default() }
+    }
+
+    fn workflow_answer(&mut self) -> Option<Mutation> {
+        let token = self.token(true)?;
+        if self.chance(12) {
+            let request = wire::RespondWorkflowTaskFailedRequest { identity: "w".into(), ..Default::default() };
+            return Some(Mutation::RespondWorkflowTaskFailed { token, request: Proto(request) });
+        }
+        if self.chance(6) {
+            return Some(Mutation::ReturnTask(token));
+        }
+        let mut commands: Vec<_> = (0..self.draw(4)).map(|_| self.command()).collect();
+        if self.chance(15) {
+            commands.push(self.closing());
+        }
+        let sticky = StickyExecutionAttributes {
+            worker_task_queue: queue("sticky"),
+            schedule_to_start_timeout: seconds(1 + self.draw(3)),
+        };
+        let request = wire::RespondWorkflowTaskCompletedRequest {
+            commands,
+            identity: "w".into(),
+            sticky_attributes: self.chance(50).then_some(sticky),
+            return_new_workflow_task: self.chance(50),
+            force_create_new_workflow_task: self.chance(10),
+            ..Default::default()
+        };
+        Some(Mutation::RespondWorkflowTaskCompleted { token, request: Proto(request) })
+    }
+
+    fn token(&mut self, workflow: bool) -> Option<TaskToken> {
+        let count = if workflow { self.workflow_tokens.len() } else { self.activity_tokens.len() };
+        if count == 0 {
+            return None;
+        }
+        let back = usize::try_from(self.draw(6)).unwrap().min(count - 1);
+        let tokens = if workflow { &self.workflow_tokens } else { &self.activity_tokens };
+        Some(tokens[count - 1 - back].clone())
+    }
+
+    fn activity_answer(&mut self) -> Option<Mutation> {
+        let token = self.token(false)?;
+        let target = ActivityTarget::Token(token.clone());
+        Some(match self.draw(8) {
+            0..=2 => {
+                let request = Proto(wire::RespondActivityTaskCompletedRequest::default());
+                Mutation::RespondActivityTaskCompleted { target, request }
+            }
+            3 | 4 => {
+                let failure = Some(failure(self.chance(70)));
+                let request = wire::RespondActivityTaskFailedRequest { failure, ..Default::default() };
+                Mutation::RespondActivityTaskFailed { target, request: Proto(request) }
+            }
+            5 => {
+                let request = Proto(wire::RespondActivityTaskCanceledRequest::default());
+                Mutation::RespondActivityTaskCanceled { target, request }
+            }
+            6 => {
+                let request = Proto(wire::RecordActivityTaskHeartbeatRequest::default());
+                Mutation::RecordActivityTaskHeartbeat { target, request }
+            }
+            _ => Mutation::ReturnTask(token),
+        })
+    }
+
+    fn mutation(&mut self) -> Option<Mutation> {
+        Some(match self.draw(100) {
+            0..=9 => self.start(),
+            10..=21 => self.signal(),
+            22..=24 => Mutation::RequestCancelWorkflowExecution(Proto(
+                wire::RequestCancelWorkflowExecutionRequest {
+                    namespace: "default".into(),
+                    workflow_execution: self.execution(),
+                    ..Default::default()
+                },
+            )),
+            25..=26 => Mutation::TerminateWorkflowExecution(Proto(
+                wire::TerminateWorkflowExecutionRequest {
+                    namespace: "default".into(),
+                    workflow_execution: self.execution(),
+                    ..Default::default()
+                },
+            )),
+            27 => Mutation::DeleteWorkflowExecution(self.target()),
+            28 => Mutation::ResetStickyTaskQueue(self.target()),
+            29 => Mutation::ShutdownWorker {
+                namespace: "default".into(),
+                sticky_task_queue: "sticky".into(),
+            },
+            30 => Mutation::AbandonStickyQueue(QueueKey { name: "sticky".into(), kind: TaskKind::Workflow, namespace: NamespaceNumber(2) }),
+            31..=50 => Mutation::ClaimTask(self.reservation()),
+            51..=72 => self.workflow_answer()?,
+            73..=84 => self.activity_answer()?,
+            _ => {
+                let (key, at) = self.world.next_due()?;
+                if at > self.world.now {
+                    // A step of a few seconds at most, so that not everything times out.
+                    if at.0 - self.world.now.0 > 4_000_000_000 && !self.chance(10) {
+                        return None;
+                    }
+                    self.world.now = at;
+                }
+                Mutation::FireDue(key)
+            }
+        })
+    }
+
+    fn keep(&mut self, task: AssignedTask) {
+        match task {
+            AssignedTask::Workflow(task) => self.workflow_tokens.push(task.token),
+            AssignedTask::Activity(task) => self.activity_tokens.push(task.token),
+        }
+    }
+
+    fn step(&mut self) {
+        let Some(mutation) = self.mutation() else { return };
+        let reservations = (0..self.draw(3)).map(|_| self.reservation()).collect();
+        let (reply, effects) = self.world.apply(mutation, reservations);
+        for effect in effects {
+            if let Effect::TaskAssigned { task, .. } = effect {
+                self.keep(*task);
+            }
+        }
+        match reply {
+            Ok(Reply::Started { eager_task: Some(task), .. }) => self.keep(*task),
+            Ok(Reply::WorkflowTaskCompleted { new_task, eager_activities, .. }) => {
+                new_task.into_iter().for_each(|task| self.keep(*task));
+                eager_activities.into_iter().for_each(|task| self.keep(task));
+            }
+            _ => {}
+        }
+    }
+
+    fn check(&self) {
+        let runs = self.world.runs();
+        for run in &runs {
+            check_run(&self.world, run);
+        }
+        let rows = self.world.memory.0.values().filter(|record| matches!(&***record, Record::Visibility(_)));
+        assert_eq!(rows.count(), runs.len(), "each run has one row");
+        let open = runs.iter().filter(|run| run.close.is_none());
+        let mut ids: Vec<_> = open.map(|run| run.run.workflow_id.clone()).collect();
+        ids.sort();
+        let count = ids.len();
+        ids.dedup();
+        assert_eq!(ids.len(), count, "a workflow id has one open run");
+    }
+}
+
+fn check_run(world: &World, run: &Run) {
+    let (events, bytes) = world.history(&run.run);
+    let ids: Vec<i64> = events.iter().map(|event| event.event_id).collect();
+    assert_eq!(ids, (1..run.next_event_id).collect::<Vec<_>>(), "ids have no gap");
+    assert_eq!(bytes, run.history_bytes);
+    assert_eq!(run.close.is_none(), run.status == 1, "status says whether it runs");
+    check_references(&events);
+    let count = |prefix: &[u8]| {
+        u64::try_from(world.memory.scan(prefix, &keys::prefix_end(prefix), usize::MAX, false).unwrap().len()).unwrap()
+    };
+    assert_eq!(run.buffered_count, count(&keys::buffered_prefix(&run.run)));
+    assert_eq!(run.pending_timers, count(&keys::timer_prefix(&run.run)));
+    assert_eq!(run.pending_activities, count(&keys::activity_prefix(&run.run)));
+    let task = run.workflow_task.as_ref();
+    let started = task.is_some_and(|task| matches!(task.phase, WorkflowTaskPhase::Started { .. }));
+    assert!(started || run.buffered_count == 0, "only a started task has a buffer");
+    if run.close.is_some() {
+        assert!(task.is_none() && run.buffered_count == 0);
+        return;
+    }
+    if let Some(task) = task {
+        if task.kind == WorkflowTaskKind::Transient && started {
+            assert_eq!(task.scheduled_event_id, run.next_event_id);
+        }
+        if let WorkflowTaskPhase::Scheduled { task: sequence } = task.phase {
+            let name = task.queue.clone();
+            let queue = QueueKey { namespace: run.run.namespace, kind: TaskKind::Workflow, name };
+            let entry = world.memory.0.get(&keys::queue_task_key(&queue, sequence));
+            assert!(entry.is_some(), "a scheduled task waits in its queue");
+        }
+        return;
+    }
+    if !run.first_task_pending {
+        let last = events.iter().rev().find(|event| !is_from_command(event));
+        let last = last.map(HistoryEvent::event_type);
+        assert_eq!(last, Some(EventType::WorkflowTaskCompleted), "what is new has a task: {events:#?}");
+    }
+}
+
+fn is_from_command(event: &HistoryEvent) -> bool {
+    matches!(
+        event.event_type(),
+        EventType::ActivityTaskScheduled
+            | EventType::ActivityTaskCancelRequested
+            | EventType::TimerStarted
+            | EventType::TimerCanceled
+            | EventType::MarkerRecorded
+            | EventType::WorkflowExecutionOptionsUpdated
+    )
+}
+
+/// Each started and closing event names the events before it that it belongs to.
+fn check_references(events: &[HistoryEvent]) {
+    let mut scheduled = BTreeMap::new();
+    let mut started = BTreeMap::new();
+    let mut timers = BTreeMap::new();
+    for event in events {
+        let id = event.event_id;
+        let closes = |scheduled_id: i64, started_id: i64, scheduled: &BTreeMap<i64, EventType>, started: &BTreeMap<i64, i64>| {
+            assert!(scheduled.contains_key(&scheduled_id), "event {id} closes what was scheduled");
+            assert_eq!(started.get(&scheduled_id).copied().unwrap_or(0), started_id, "event {id}: {events:#?}");
+        };
+        match event.attributes.as_ref().unwrap() {
+            Attributes::WorkflowTaskScheduledEventAttributes(_) | Attributes::ActivityTaskScheduledEventAttributes(_) => {
+                scheduled.insert(id, event.event_type());
+            }
+            Attributes::WorkflowTaskStartedEventAttributes(event) => {
+                assert!(started.insert(event.scheduled_event_id, id).is_none());
+            }
+            Attributes::ActivityTaskStartedEventAttributes(event) => {
+                assert!(started.insert(event.scheduled_event_id, id).is_none());
+            }
+            Attributes::WorkflowTaskCompletedEventAttributes(event) => {
+                closes(event.scheduled_event_id, event.started_event_id, &scheduled, &started);
+            }
+            Attributes::WorkflowTaskFailedEventAttributes(event) => {
+                closes(event.scheduled_event_id, event.started_event_id, &scheduled, &started);
+            }
+            Attributes::WorkflowTaskTimedOutEventAttributes(event) => {
+                closes(event.scheduled_event_id, event.started_event_id, &scheduled, &started);
+            }
+            Attributes::ActivityTaskCompletedEventAttributes(event) => {
+                closes(event.scheduled_event_id, event.started_event_id, &scheduled, &started);
+            }
+            Attributes::ActivityTaskFailedEventAttributes(event) => {
+                closes(event.scheduled_event_id, event.started_event_id, &scheduled, &started);
+            }
+            Attributes::ActivityTaskTimedOutEventAttributes(event) => {
+                closes(event.scheduled_event_id, event.started_event_id, &scheduled, &started);
+            }
+            Attributes::ActivityTaskCanceledEventAttributes(event) => {
+                closes(event.scheduled_event_id, event.started_event_id, &scheduled, &started);
+            }
+            Attributes::TimerStartedEventAttributes(event) => {
+                timers.insert(id, event.timer_id.clone());
+            }
+            Attributes::TimerFiredEventAttributes(event) => {
+                let timer_id = timers.remove(&event.started_event_id);
+                assert_eq!(timer_id.as_ref(), Some(&event.timer_id));
+            }
+            Attributes::TimerCanceledEventAttributes(event) => {
+                let timer_id = timers.remove(&event.started_event_id);
+                assert_eq!(timer_id.as_ref(), Some(&event.timer_id));
+            }
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn what_the_state_says_holds_together() {
+    let mut steps = BTreeMap::new();
+    for seed in 0..SEEDS {
+        let mut walk =
+            Walk { world: World::new(), state: seed, workflow_tokens: Vec::new(), activity_tokens: Vec::new() };
+        for step in 0..STEPS {
+            steps.insert(seed, step);
+            walk.step();
+            walk.check();
+        }
+        assert!(walk.world.now > Timestamp(0));
+        let events: usize = walk.world.runs().iter().map(|run| walk.world.history(&run.run).0.len()).sum();
+        assert!(events > 100, "seed {seed} went somewhere: {events}");
+    }
+}

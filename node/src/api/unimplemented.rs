@@ -1,0 +1,143 @@
+//! The RPCs that are not built yet. Each checks its namespace as Temporal does, then says so;
+//! building one means to move its line to `service.rs`.
+
+use super::status::invalid;
+use super::{Api, Need};
+use tonic::Status;
+
+/// Hands the list of WorkflowService to a macro, after what that macro was given.
+macro_rules! with_workflow_rpcs {
+    ($callback:ident { $($given:tt)* }) => {
+        $callback! {
+            $($given)*
+            namespaced {
+                deprecate_namespace(DeprecateNamespaceRequest) -> DeprecateNamespaceResponse: "DeprecateNamespace is not implemented";
+                execute_multi_operation(ExecuteMultiOperationRequest) -> ExecuteMultiOperationResponse: "ExecuteMultiOperation is not implemented";
+                reset_workflow_execution(ResetWorkflowExecutionRequest) -> ResetWorkflowExecutionResponse: "ResetWorkflowExecution is not implemented";
+                list_archived_workflow_executions(ListArchivedWorkflowExecutionsRequest) -> ListArchivedWorkflowExecutionsResponse: "ListArchivedWorkflowExecutions is not implemented";
+                create_schedule(CreateScheduleRequest) -> CreateScheduleResponse: "CreateSchedule is not implemented";
+                describe_schedule(DescribeScheduleRequest) -> DescribeScheduleResponse: "DescribeSchedule is not implemented";
+                update_schedule(UpdateScheduleRequest) -> UpdateScheduleResponse: "UpdateSchedule is not implemented";
+                patch_schedule(PatchScheduleRequest) -> PatchScheduleResponse: "PatchSchedule is not implemented";
+                list_schedule_matching_times(ListScheduleMatchingTimesRequest) -> ListScheduleMatchingTimesResponse: "ListScheduleMatchingTimes is not implemented";
+                delete_schedule(DeleteScheduleRequest) -> DeleteScheduleResponse: "DeleteSchedule is not implemented";
+                list_schedules(ListSchedulesRequest) -> ListSchedulesResponse: "ListSchedules is not implemented";
+                count_schedules(CountSchedulesRequest) -> CountSchedulesResponse: "CountSchedules is not implemented";
+                update_worker_build_id_compatibility(UpdateWorkerBuildIdCompatibilityRequest) -> UpdateWorkerBuildIdCompatibilityResponse: "UpdateWorkerBuildIdCompatibility is not implemented";
+                get_worker_build_id_compatibility(GetWorkerBuildIdCompatibilityRequest) -> GetWorkerBuildIdCompatibilityResponse: "GetWorkerBuildIdCompatibility is not implemented";
+                update_worker_versioning_rules(UpdateWorkerVersioningRulesRequest) -> UpdateWorkerVersioningRulesResponse: "UpdateWorkerVersioningRules is not implemented";
+                get_worker_versioning_rules(GetWorkerVersioningRulesRequest) -> GetWorkerVersioningRulesResponse: "GetWorkerVersioningRules is not implemented";
+                get_worker_task_reachability(GetWorkerTaskReachabilityRequest) -> GetWorkerTaskReachabilityResponse: "GetWorkerTaskReachability is not implemented";
+                describe_deployment(DescribeDeploymentRequest) -> DescribeDeploymentResponse: "Deployments are deprecated and no longer supported, use Worker Deployments instead";
+                describe_worker_deployment_version(DescribeWorkerDeploymentVersionRequest) -> DescribeWorkerDeploymentVersionResponse: "DescribeWorkerDeploymentVersion is not implemented";
+                list_deployments(ListDeploymentsRequest) -> ListDeploymentsResponse: "Deployments are deprecated and no longer supported, use Worker Deployments instead";
+                get_deployment_reachability(GetDeploymentReachabilityRequest) -> GetDeploymentReachabilityResponse: "Deployments are deprecated and no longer supported, use Worker Deployments instead";
+                get_current_deployment(GetCurrentDeploymentRequest) -> GetCurrentDeploymentResponse: "Deployments are deprecated and no longer supported, use Worker Deployments instead";
+                set_current_deployment(SetCurrentDeploymentRequest) -> SetCurrentDeploymentResponse: "Deployments are deprecated and no longer supported, use Worker Deployments instead";
+                set_worker_deployment_current_version(SetWorkerDeploymentCurrentVersionRequest) -> SetWorkerDeploymentCurrentVersionResponse: "SetWorkerDeploymentCurrentVersion is not implemented";
+                describe_worker_deployment(DescribeWorkerDeploymentRequest) -> DescribeWorkerDeploymentResponse: "DescribeWorkerDeployment is not implemented";
+                delete_worker_deployment(DeleteWorkerDeploymentRequest) -> DeleteWorkerDeploymentResponse: "DeleteWorkerDeployment is not implemented";
+                delete_worker_deployment_version(DeleteWorkerDeploymentVersionRequest) -> DeleteWorkerDeploymentVersionResponse: "DeleteWorkerDeploymentVersion is not implemented";
+                set_worker_deployment_ramping_version(SetWorkerDeploymentRampingVersionRequest) -> SetWorkerDeploymentRampingVersionResponse: "SetWorkerDeploymentRampingVersion is not implemented";
+                list_worker_deployments(ListWorkerDeploymentsRequest) -> ListWorkerDeploymentsResponse: "ListWorkerDeployments is not implemented";
+                create_worker_deployment(CreateWorkerDeploymentRequest) -> CreateWorkerDeploymentResponse: "CreateWorkerDeployment is not implemented";
+                create_worker_deployment_version(CreateWorkerDeploymentVersionRequest) -> CreateWorkerDeploymentVersionResponse: "CreateWorkerDeploymentVersion is not implemented";
+                update_worker_deployment_version_compute_config(UpdateWorkerDeploymentVersionComputeConfigRequest) -> UpdateWorkerDeploymentVersionComputeConfigResponse: "UpdateWorkerDeploymentVersionComputeConfig is not implemented";
+                validate_worker_deployment_version_compute_config(ValidateWorkerDeploymentVersionComputeConfigRequest) -> ValidateWorkerDeploymentVersionComputeConfigResponse: "ValidateWorkerDeploymentVersionComputeConfig is not implemented";
+                update_worker_deployment_version_metadata(UpdateWorkerDeploymentVersionMetadataRequest) -> UpdateWorkerDeploymentVersionMetadataResponse: "UpdateWorkerDeploymentVersionMetadata is not implemented";
+                set_worker_deployment_manager(SetWorkerDeploymentManagerRequest) -> SetWorkerDeploymentManagerResponse: "SetWorkerDeploymentManager is not implemented";
+                update_workflow_execution(UpdateWorkflowExecutionRequest) -> UpdateWorkflowExecutionResponse: "UpdateWorkflowExecution is not implemented";
+                poll_workflow_execution_update(PollWorkflowExecutionUpdateRequest) -> PollWorkflowExecutionUpdateResponse: "PollWorkflowExecutionUpdate is not implemented";
+                start_batch_operation(StartBatchOperationRequest) -> StartBatchOperationResponse: "StartBatchOperation is not implemented";
+                stop_batch_operation(StopBatchOperationRequest) -> StopBatchOperationResponse: "StopBatchOperation is not implemented";
+                describe_batch_operation(DescribeBatchOperationRequest) -> DescribeBatchOperationResponse: "DescribeBatchOperation is not implemented";
+                list_batch_operations(ListBatchOperationsRequest) -> ListBatchOperationsResponse: "ListBatchOperations is not implemented";
+                poll_nexus_task_queue(PollNexusTaskQueueRequest) -> PollNexusTaskQueueResponse: "PollNexusTaskQueue is not implemented";
+                update_activity_options(UpdateActivityOptionsRequest) -> UpdateActivityOptionsResponse: "UpdateActivityOptions is not implemented";
+                update_workflow_execution_options(UpdateWorkflowExecutionOptionsRequest) -> UpdateWorkflowExecutionOptionsResponse: "UpdateWorkflowExecutionOptions is not implemented";
+                pause_activity(PauseActivityRequest) -> PauseActivityResponse: "PauseActivity is not implemented";
+                unpause_activity(UnpauseActivityRequest) -> UnpauseActivityResponse: "UnpauseActivity is not implemented";
+                reset_activity(ResetActivityRequest) -> ResetActivityResponse: "ResetActivity is not implemented";
+                create_workflow_rule(CreateWorkflowRuleRequest) -> CreateWorkflowRuleResponse: "method CreateWorkflowRule not supported";
+                describe_workflow_rule(DescribeWorkflowRuleRequest) -> DescribeWorkflowRuleResponse: "method DescribeWorkflowRule not supported";
+                delete_workflow_rule(DeleteWorkflowRuleRequest) -> DeleteWorkflowRuleResponse: "method DeleteWorkflowRule not supported";
+                list_workflow_rules(ListWorkflowRulesRequest) -> ListWorkflowRulesResponse: "method ListWorkflowRules not supported";
+                trigger_workflow_rule(TriggerWorkflowRuleRequest) -> TriggerWorkflowRuleResponse: "method TriggerWorkflowRule not supported";
+                record_worker_heartbeat(RecordWorkerHeartbeatRequest) -> RecordWorkerHeartbeatResponse: "RecordWorkerHeartbeat is not implemented";
+                list_workers(ListWorkersRequest) -> ListWorkersResponse: "ListWorkers is not implemented";
+                count_workers(CountWorkersRequest) -> CountWorkersResponse: "CountWorkers is not implemented";
+                update_task_queue_config(UpdateTaskQueueConfigRequest) -> UpdateTaskQueueConfigResponse: "UpdateTaskQueueConfig is not implemented";
+                fetch_worker_config(FetchWorkerConfigRequest) -> FetchWorkerConfigResponse: "FetchWorkerConfig is not implemented";
+                update_worker_config(UpdateWorkerConfigRequest) -> UpdateWorkerConfigResponse: "UpdateWorkerConfig is not implemented";
+                describe_worker(DescribeWorkerRequest) -> DescribeWorkerResponse: "DescribeWorker is not implemented";
+                pause_workflow_execution(PauseWorkflowExecutionRequest) -> PauseWorkflowExecutionResponse: "PauseWorkflowExecution is not implemented";
+                unpause_workflow_execution(UnpauseWorkflowExecutionRequest) -> UnpauseWorkflowExecutionResponse: "UnpauseWorkflowExecution is not implemented";
+                start_activity_execution(StartActivityExecutionRequest) -> StartActivityExecutionResponse: "StartActivityExecution is not implemented";
+                start_nexus_operation_execution(StartNexusOperationExecutionRequest) -> StartNexusOperationExecutionResponse: "StartNexusOperationExecution is not implemented";
+                describe_activity_execution(DescribeActivityExecutionRequest) -> DescribeActivityExecutionResponse: "DescribeActivityExecution is not implemented";
+                describe_nexus_operation_execution(DescribeNexusOperationExecutionRequest) -> DescribeNexusOperationExecutionResponse: "DescribeNexusOperationExecution is not implemented";
+                poll_activity_execution(PollActivityExecutionRequest) -> PollActivityExecutionResponse: "PollActivityExecution is not implemented";
+                poll_nexus_operation_execution(PollNexusOperationExecutionRequest) -> PollNexusOperationExecutionResponse: "PollNexusOperationExecution is not implemented";
+                list_activity_executions(ListActivityExecutionsRequest) -> ListActivityExecutionsResponse: "ListActivityExecutions is not implemented";
+                list_nexus_operation_executions(ListNexusOperationExecutionsRequest) -> ListNexusOperationExecutionsResponse: "ListNexusOperationExecutions is not implemented";
+                count_activity_executions(CountActivityExecutionsRequest) -> CountActivityExecutionsResponse: "CountActivityExecutions is not implemented";
+                count_nexus_operation_executions(CountNexusOperationExecutionsRequest) -> CountNexusOperationExecutionsResponse: "CountNexusOperationExecutions is not implemented";
+                request_cancel_activity_execution(RequestCancelActivityExecutionRequest) -> RequestCancelActivityExecutionResponse: "RequestCancelActivityExecution is not implemented";
+                request_cancel_nexus_operation_execution(RequestCancelNexusOperationExecutionRequest) -> RequestCancelNexusOperationExecutionResponse: "RequestCancelNexusOperationExecution is not implemented";
+                terminate_activity_execution(TerminateActivityExecutionRequest) -> TerminateActivityExecutionResponse: "TerminateActivityExecution is not implemented";
+                delete_activity_execution(DeleteActivityExecutionRequest) -> DeleteActivityExecutionResponse: "DeleteActivityExecution is not implemented";
+                pause_activity_execution(PauseActivityExecutionRequest) -> PauseActivityExecutionResponse: "PauseActivityExecution is not implemented";
+                reset_activity_execution(ResetActivityExecutionRequest) -> ResetActivityExecutionResponse: "ResetActivityExecution is not implemented";
+                unpause_activity_execution(UnpauseActivityExecutionRequest) -> UnpauseActivityExecutionResponse: "UnpauseActivityExecution is not implemented";
+                update_activity_execution_options(UpdateActivityExecutionOptionsRequest) -> UpdateActivityExecutionOptionsResponse: "UpdateActivityExecutionOptions is not implemented";
+                terminate_nexus_operation_execution(TerminateNexusOperationExecutionRequest) -> TerminateNexusOperationExecutionResponse: "TerminateNexusOperationExecution is not implemented";
+                delete_nexus_operation_execution(DeleteNexusOperationExecutionRequest) -> DeleteNexusOperationExecutionResponse: "DeleteNexusOperationExecution is not implemented";
+                poll_workflow_execution_time_skipping(PollWorkflowExecutionTimeSkippingRequest) -> PollWorkflowExecutionTimeSkippingResponse: "The Time-Skipping feature is not enabled for namespace.";
+            }
+            tokened {
+                respond_nexus_task_completed(RespondNexusTaskCompletedRequest) -> RespondNexusTaskCompletedResponse: "RespondNexusTaskCompleted is not implemented";
+                respond_nexus_task_failed(RespondNexusTaskFailedRequest) -> RespondNexusTaskFailedResponse: "RespondNexusTaskFailed is not implemented";
+            }
+            plain {}
+        }
+    };
+}
+
+/// Hands the list of OperatorService to a macro, after what that macro was given.
+macro_rules! with_operator_rpcs {
+    ($callback:ident { $($given:tt)* }) => {
+        $callback! {
+            $($given)*
+            namespaced {
+                remove_search_attributes(RemoveSearchAttributesRequest) -> RemoveSearchAttributesResponse: "RemoveSearchAttributes is not implemented";
+                delete_namespace(DeleteNamespaceRequest) -> DeleteNamespaceResponse: "DeleteNamespace is not implemented";
+            }
+            tokened {}
+            plain {
+                add_or_update_remote_cluster(AddOrUpdateRemoteClusterRequest) -> AddOrUpdateRemoteClusterResponse: "AddOrUpdateRemoteCluster is not implemented";
+                remove_remote_cluster(RemoveRemoteClusterRequest) -> RemoveRemoteClusterResponse: "RemoveRemoteCluster is not implemented";
+                list_clusters(ListClustersRequest) -> ListClustersResponse: "ListClusters is not implemented";
+                get_nexus_endpoint(GetNexusEndpointRequest) -> GetNexusEndpointResponse: "GetNexusEndpoint is not implemented";
+                create_nexus_endpoint(CreateNexusEndpointRequest) -> CreateNexusEndpointResponse: "CreateNexusEndpoint is not implemented";
+                update_nexus_endpoint(UpdateNexusEndpointRequest) -> UpdateNexusEndpointResponse: "UpdateNexusEndpoint is not implemented";
+                delete_nexus_endpoint(DeleteNexusEndpointRequest) -> DeleteNexusEndpointResponse: "DeleteNexusEndpoint is not implemented";
+                list_nexus_endpoints(ListNexusEndpointsRequest) -> ListNexusEndpointsResponse: "ListNexusEndpoints is not implemented";
+            }
+        }
+    };
+}
+
+pub(super) use {with_operator_rpcs, with_workflow_rpcs};
+
+/// An RPC on a namespace.
+pub(crate) async fn namespaced(api: &Api, namespace: &str, message: &'static str) -> Status {
+    match api.namespace(namespace, Need::Open).await {
+        Ok(_) => Status::unimplemented(message),
+        Err(status) => status,
+    }
+}
+
+/// An RPC that carries a task's token.
+pub(crate) fn tokened(task_token: &[u8], message: &'static str) -> Status {
+    if task_token.is_empty() { invalid("Task token not set on request.") } else { Status::unimplemented(message) }
+}

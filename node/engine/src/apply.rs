@@ -40,14 +40,22 @@ pub fn apply(tables: &dyn Tables, proposed: &Proposed) -> Result<Applied, Fault>
         }
     };
     let (changes, effects) = set.finish();
-    Ok(Applied { reply, changes, effects })
+    Ok(Applied {
+        reply,
+        changes,
+        effects,
+    })
 }
 
+#[expect(clippy::too_many_lines, reason = "one match, an arm for each mutation")]
 fn dispatch(set: &mut WriteSet<'_>, mutation: &Mutation) -> Result<Reply, Stop> {
     match mutation {
-        Mutation::Bootstrap { cluster_id, namespaces, config, search_attributes } => {
-            mutation::bootstrap::apply(set, cluster_id, namespaces, config, search_attributes)
-        }
+        Mutation::Bootstrap {
+            cluster_id,
+            namespaces,
+            config,
+            search_attributes,
+        } => mutation::bootstrap::apply(set, cluster_id, namespaces, config, search_attributes),
         Mutation::SetConfig { key, value } => {
             mutation::set_config::apply(set, key, value.as_deref())
         }
@@ -55,9 +63,10 @@ fn dispatch(set: &mut WriteSet<'_>, mutation: &Mutation) -> Result<Reply, Stop> 
             mutation::register_namespace::apply(set, request, id)
         }
         Mutation::UpdateNamespace(request) => mutation::update_namespace::apply(set, request),
-        Mutation::AddSearchAttributes { namespace, attributes } => {
-            mutation::add_search_attributes::apply(set, namespace, attributes)
-        }
+        Mutation::AddSearchAttributes {
+            namespace,
+            attributes,
+        } => mutation::add_search_attributes::apply(set, namespace, attributes),
         Mutation::StartWorkflowExecution(request) => {
             mutation::start_workflow_execution::apply(set, request)
         }
@@ -101,9 +110,10 @@ fn dispatch(set: &mut WriteSet<'_>, mutation: &Mutation) -> Result<Reply, Stop> 
         Mutation::ResetStickyTaskQueue(target) => {
             mutation::reset_sticky_task_queue::apply(set, target)
         }
-        Mutation::ShutdownWorker { namespace, sticky_task_queue } => {
-            mutation::shutdown_worker::apply(set, namespace, sticky_task_queue)
-        }
+        Mutation::ShutdownWorker {
+            namespace,
+            sticky_task_queue,
+        } => mutation::shutdown_worker::apply(set, namespace, sticky_task_queue),
         Mutation::AbandonStickyQueue(queue) => mutation::abandon_sticky_queue::apply(set, queue),
         Mutation::QuarantineRun { run, reason } => {
             mutation::quarantine_run::apply(set, run, reason)

@@ -37,6 +37,8 @@ pub(crate) struct Completion<'a> {
     pub(crate) completed_event_id: i64,
     /// Activity tasks that were started at once for the answer.
     pub(crate) eager_activities: Vec<AssignedTask>,
+    /// Events were buffered when the task ended; what the commands themselves add does not count.
+    pub(crate) unhandled_events: bool,
     /// A command left something that the workflow has to hear of: a new workflow task is needed.
     pub(crate) needs_task: bool,
     /// The run that follows, opened after this one is finished.
@@ -87,12 +89,18 @@ pub(crate) enum CommandError {
 impl CommandError {
     /// A bad command.
     pub(crate) fn bad(cause: WorkflowTaskFailedCause, message: impl Into<String>) -> Self {
-        Self::Bad { cause, message: message.into() }
+        Self::Bad {
+            cause,
+            message: message.into(),
+        }
     }
 
     /// A value over its size limit.
     pub(crate) fn too_large(cause: WorkflowTaskFailedCause, message: impl Into<String>) -> Self {
-        Self::TooLarge { cause, message: message.into() }
+        Self::TooLarge {
+            cause,
+            message: message.into(),
+        }
     }
 }
 
@@ -115,9 +123,14 @@ impl From<Stop> for CommandError {
 }
 
 /// A closing command is refused while the workflow has not seen every event.
-pub(crate) fn check_nothing_unhandled(execution: &mut Execution<'_, '_>) -> Result<(), CommandError> {
-    if execution.has_buffered_events() {
-        return Err(CommandError::bad(WorkflowTaskFailedCause::UnhandledCommand, ""));
+pub(crate) fn check_nothing_unhandled(
+    completion: &Completion<'_>,
+) -> Result<(), CommandError> {
+    if completion.unhandled_events {
+        return Err(CommandError::bad(
+            WorkflowTaskFailedCause::UnhandledCommand,
+            "",
+        ));
     }
     Ok(())
 }
@@ -137,7 +150,11 @@ pub(crate) fn check_blob(
 
 /// A failed command as Temporal's text says it: `BadStartTimerAttributes: TimerId is not set …`.
 pub(crate) fn failure_text(cause: WorkflowTaskFailedCause, message: &str) -> String {
-    if message.is_empty() { format!("{cause:?}") } else { format!("{cause:?}: {message}") }
+    if message.is_empty() {
+        format!("{cause:?}")
+    } else {
+        format!("{cause:?}: {message}")
+    }
 }
 
 /// Applies one command. Sizes, names and limits are checked by each.
@@ -150,8 +167,9 @@ pub(crate) fn apply_command(
         user_metadata: command.user_metadata,
         event_group_markers: command.event_group_markers,
     };
-    let Some(attributes) =
-        command.attributes.filter(|attributes| type_of(attributes) == command.command_type)
+    let Some(attributes) = command
+        .attributes
+        .filter(|attributes| type_of(attributes) == command.command_type)
     else {
         return Err(missing_attributes(command.command_type));
     };
@@ -236,7 +254,9 @@ fn type_of(attributes: &Attributes) -> i32 {
             CommandType::SignalExternalWorkflowExecution
         }
         Attributes::ProtocolMessageCommandAttributes(_) => CommandType::ProtocolMessage,
-        Attributes::ScheduleNexusOperationCommandAttributes(_) => CommandType::ScheduleNexusOperation,
+        Attributes::ScheduleNexusOperationCommandAttributes(_) => {
+            CommandType::ScheduleNexusOperation
+        }
         Attributes::RequestCancelNexusOperationCommandAttributes(_) => {
             CommandType::RequestCancelNexusOperation
         }
@@ -275,5 +295,8 @@ fn missing_attributes(command_type: i32) -> CommandError {
             return Refusal::InvalidArgument(format!("unknown command type: {name}")).into();
         }
     };
-    CommandError::bad(cause, format!("{name}CommandAttributes is not set on {name}Command."))
+    CommandError::bad(
+        cause,
+        format!("{name}CommandAttributes is not set on {name}Command."),
+    )
 }

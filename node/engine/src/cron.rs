@@ -35,9 +35,21 @@ struct Range {
     names: &'static [&'static str],
 }
 
-const MINUTES: Range = Range { low: 0, high: 59, names: &[] };
-const HOURS: Range = Range { low: 0, high: 23, names: &[] };
-const DAYS: Range = Range { low: 1, high: 31, names: &[] };
+const MINUTES: Range = Range {
+    low: 0,
+    high: 59,
+    names: &[],
+};
+const HOURS: Range = Range {
+    low: 0,
+    high: 23,
+    names: &[],
+};
+const DAYS: Range = Range {
+    low: 1,
+    high: 31,
+    names: &[],
+};
 const MONTHS: Range = Range {
     low: 1,
     high: 12,
@@ -45,8 +57,11 @@ const MONTHS: Range = Range {
         "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec",
     ],
 };
-const WEEKDAYS: Range =
-    Range { low: 0, high: 6, names: &["sun", "mon", "tue", "wed", "thu", "fri", "sat"] };
+const WEEKDAYS: Range = Range {
+    low: 0,
+    high: 6,
+    names: &["sun", "mon", "tue", "wed", "thu", "fri", "sat"],
+};
 
 /// Why a schedule is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -91,9 +106,9 @@ impl Cron {
         let second = after.0.div_euclid(NANOS);
         match self {
             Self::Every(delay) => Some(Timestamp(second * NANOS).after(*delay)),
-            Self::Fields(fields) => {
-                fields.next_minute(second.div_euclid(60) + 1).map(|minute| Timestamp(minute * 60 * NANOS))
-            }
+            Self::Fields(fields) => fields
+                .next_minute(second.div_euclid(60) + 1)
+                .map(|minute| Timestamp(minute * 60 * NANOS)),
         }
     }
 
@@ -126,7 +141,10 @@ pub fn validate(text: &str) -> Result<(), CronError> {
 }
 
 fn without_zone(text: &str) -> Result<&str, CronError> {
-    let Some(rest) = text.strip_prefix("CRON_TZ=").or_else(|| text.strip_prefix("TZ=")) else {
+    let Some(rest) = text
+        .strip_prefix("CRON_TZ=")
+        .or_else(|| text.strip_prefix("TZ="))
+    else {
         return Ok(text);
     };
     let (zone, schedule) = rest.split_once(' ').ok_or(CronError::Invalid)?;
@@ -169,7 +187,9 @@ fn go_duration(text: &str) -> Option<i64> {
     while !rest.is_empty() {
         let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
         let (number, tail) = rest.split_at(digits);
-        let unit_end = tail.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(tail.len());
+        let unit_end = tail
+            .find(|c: char| c.is_ascii_digit() || c == '.')
+            .unwrap_or(tail.len());
         let (unit, next) = tail.split_at(unit_end);
         let scale: i64 = match unit {
             "ns" => 1,
@@ -184,7 +204,11 @@ fn go_duration(text: &str) -> Option<i64> {
         if whole.is_empty() && fraction.is_empty() {
             return None;
         }
-        let whole: i64 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
+        let whole: i64 = if whole.is_empty() {
+            0
+        } else {
+            whole.parse().ok()?
+        };
         total = total.checked_add(whole.checked_mul(scale)?)?;
         let mut digit_scale = scale;
         for digit in fraction.bytes() {
@@ -204,7 +228,11 @@ fn field(text: &str, range: &Range) -> Result<(u64, bool), CronError> {
         bits |= part_bits;
         any |= part_any;
     }
-    if bits == 0 { Err(CronError::Invalid) } else { Ok((bits, any)) }
+    if bits == 0 {
+        Err(CronError::Invalid)
+    } else {
+        Ok((bits, any))
+    }
 }
 
 fn part_of_field(text: &str, range: &Range) -> Result<(u64, bool), CronError> {
@@ -275,7 +303,11 @@ impl Fields {
         }
         let weekday = (day + 4).rem_euclid(7);
         let (by_day, by_weekday) = (bit(self.days, day_of_month), bit(self.weekdays, weekday));
-        if self.any_day { by_day && by_weekday } else { by_day || by_weekday }
+        if self.any_day {
+            by_day && by_weekday
+        } else {
+            by_day || by_weekday
+        }
     }
 }
 
@@ -287,12 +319,15 @@ fn bit(bits: u64, position: i64) -> bool {
 fn month_and_day(day: i64) -> (i64, i64) {
     let shifted = day + 719_468;
     let era_day = shifted.rem_euclid(146_097);
-    let year =
-        (era_day - era_day / 1_460 + era_day / 36_524 - era_day / 146_096) / 365;
+    let year = (era_day - era_day / 1_460 + era_day / 36_524 - era_day / 146_096) / 365;
     let year_day = era_day - (365 * year + year / 4 - year / 100);
     let shifted_month = (5 * year_day + 2) / 153;
     let day_of_month = year_day - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let month = if shifted_month < 10 {
+        shifted_month + 3
+    } else {
+        shifted_month - 9
+    };
     (month, day_of_month)
 }
 
@@ -309,7 +344,12 @@ mod tests {
 
     #[test]
     fn ticks_are_found() {
-        let next = |text: &str| Cron::parse(text).unwrap().next(at(LEAP_EVE)).map(|tick| tick.0 / NANOS);
+        let next = |text: &str| {
+            Cron::parse(text)
+                .unwrap()
+                .next(at(LEAP_EVE))
+                .map(|tick| tick.0 / NANOS)
+        };
         assert_eq!(next("* * * * *"), Some(1_709_164_800));
         assert_eq!(next("0 12 29 2 *"), Some(1_709_208_000));
         assert_eq!(next("0 0 * * MON"), Some(1_709_510_400));
@@ -319,9 +359,19 @@ mod tests {
 
     #[test]
     fn bad_schedules_are_refused() {
-        for text in ["", "* * * *", "60 * * * *", "* 24 * * *", "* * * * 7", "5-3 * * * *",
-            "@reboot", "* * L * *", "* * * * 1#2", "*/0 * * * *", "* * * * * *"]
-        {
+        for text in [
+            "",
+            "* * * *",
+            "60 * * * *",
+            "* 24 * * *",
+            "* * * * 7",
+            "5-3 * * * *",
+            "@reboot",
+            "* * L * *",
+            "* * * * 1#2",
+            "*/0 * * * *",
+            "* * * * * *",
+        ] {
             assert_eq!(Cron::parse(text), Err(CronError::Invalid), "{text}");
         }
         assert_eq!(validate("0 0 30 2 *"), Err(CronError::Never));

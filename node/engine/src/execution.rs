@@ -22,13 +22,13 @@ mod open;
 mod workflow_task;
 
 pub use close::Closing;
-pub use find::namespace_of;
 pub(crate) use find::namespace_by_number;
-pub use open::Opening;
-pub use next_run::NextRun;
-pub use workflow_task::{DEFAULT_TASK_TIMEOUT, TASK_TIMEOUT_MAX, TaskFailure};
+pub use find::namespace_of;
 pub(crate) use next_run::Continuation;
+pub use next_run::NextRun;
+pub use open::Opening;
 pub(crate) use open::new_run_id;
+pub use workflow_task::{DEFAULT_TASK_TIMEOUT, TASK_TIMEOUT_MAX, TaskFailure};
 pub(crate) use workflow_task::{HISTORY_SERVICE, poll_text};
 
 use crate::effect::{AssignedTask, Effect};
@@ -71,7 +71,16 @@ impl<'set, 'tables> Execution<'set, 'tables> {
     fn with(set: &'set mut WriteSet<'tables>, run: Box<Run>) -> Self {
         let (batch, is_new) = (Vec::new(), false);
         let (dispatch, task_ended, buffered_here, closed_here) = (false, false, false, false);
-        Self { set, run, batch, is_new, dispatch, task_ended, buffered_here, closed_here }
+        Self {
+            set,
+            run,
+            batch,
+            is_new,
+            dispatch,
+            task_ended,
+            buffered_here,
+            closed_here,
+        }
     }
 
     /// Whether the run has not closed.
@@ -128,13 +137,21 @@ impl<'set, 'tables> Execution<'set, 'tables> {
     #[must_use]
     pub fn history_bytes(&self) -> i64 {
         let batch: usize = self.batch.iter().map(Message::encoded_len).sum();
-        self.run.history_bytes.saturating_add(i64::try_from(batch).unwrap_or(i64::MAX))
+        self.run
+            .history_bytes
+            .saturating_add(i64::try_from(batch).unwrap_or(i64::MAX))
     }
 
     /// Puts something into the index of due times.
     pub fn add_due(&mut self, at: Timestamp, kind: DueKind) {
         let key = keys::due_key(at, &self.run.run, &kind);
-        self.set.put(key, Record::Due(Due { run: self.run.run.clone(), kind }));
+        self.set.put(
+            key,
+            Record::Due(Due {
+                run: self.run.run.clone(),
+                kind,
+            }),
+        );
         self.set.effects.push(Effect::DueAt(at));
     }
 
@@ -151,7 +168,11 @@ impl<'set, 'tables> Execution<'set, 'tables> {
 
     fn workflow_queue(&self, name: &str) -> QueueKey {
         let namespace = self.run.run.namespace;
-        QueueKey { namespace, kind: TaskKind::Workflow, name: name.to_owned() }
+        QueueKey {
+            namespace,
+            kind: TaskKind::Workflow,
+            name: name.to_owned(),
+        }
     }
 
     /// Ends the change: hands the workflow task out or queues it, writes the history batch (when
@@ -179,9 +200,14 @@ impl<'set, 'tables> Execution<'set, 'tables> {
         }
         let run = self.run.run.clone();
         if self.task_ended {
-            self.set.effects.push(Effect::WorkflowTaskEnded { run: run.clone() });
+            self.set
+                .effects
+                .push(Effect::WorkflowTaskEnded { run: run.clone() });
         }
-        self.set.effects.push(Effect::RunChanged { run: run.clone(), closed: !self.is_open() });
+        self.set.effects.push(Effect::RunChanged {
+            run: run.clone(),
+            closed: !self.is_open(),
+        });
         self.set.put(keys::run_key(&run), Record::Run(self.run));
         Ok(self.set)
     }
@@ -190,14 +216,18 @@ impl<'set, 'tables> Execution<'set, 'tables> {
         if !std::mem::take(&mut self.dispatch) {
             return Ok(());
         }
-        let Some(task) = self.run.workflow_task.as_ref() else { return Ok(()) };
+        let Some(task) = self.run.workflow_task.as_ref() else {
+            return Ok(());
+        };
         let queue = self.workflow_queue(&task.queue);
         if let Some(reservation) = task_queue::take_reservation(self.set, &queue)? {
             // The claim counts as a transition of its own, as when a poll makes it.
             self.run.state_transitions += 1;
             let task = self.start_workflow_task(&reservation)?;
             let task = Box::new(AssignedTask::Workflow(task));
-            self.set.effects.push(Effect::TaskAssigned { reservation, task });
+            self.set
+                .effects
+                .push(Effect::TaskAssigned { reservation, task });
             return Ok(());
         }
         self.queue_workflow_task(&queue);
@@ -205,14 +235,19 @@ impl<'set, 'tables> Execution<'set, 'tables> {
     }
 
     fn write_batch(&mut self) {
-        let Some(first) = self.batch.first().map(|event| event.event_id) else { return };
-        let history = History { events: std::mem::take(&mut self.batch) };
+        let Some(first) = self.batch.first().map(|event| event.event_id) else {
+            return;
+        };
+        let history = History {
+            events: std::mem::take(&mut self.batch),
+        };
         let events = bytes::Bytes::from(history.encode_to_vec());
         let count = u32::try_from(history.events.len()).unwrap_or(u32::MAX);
         let bytes = i64::try_from(events.len()).unwrap_or(i64::MAX);
         self.run.history_bytes = self.run.history_bytes.saturating_add(bytes);
         let key = keys::history_key(&self.run.run, first);
-        self.set.put(key, Record::HistoryBatch(HistoryBatch { events, count }));
+        self.set
+            .put(key, Record::HistoryBatch(HistoryBatch { events, count }));
     }
 
     fn write_row(&mut self) {
@@ -243,6 +278,9 @@ impl<'set, 'tables> Execution<'set, 'tables> {
     /// Whether the events added in this transaction hold one that satisfies the condition.
     #[must_use]
     pub fn added(&self, condition: impl Fn(&Attributes) -> bool) -> bool {
-        self.batch.iter().filter_map(|event| event.attributes.as_ref()).any(condition)
+        self.batch
+            .iter()
+            .filter_map(|event| event.attributes.as_ref())
+            .any(condition)
     }
 }

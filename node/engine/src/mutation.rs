@@ -117,7 +117,10 @@ pub struct ExecutionTarget {
 
 /// All mutations. One file each under `mutation/`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[expect(clippy::large_enum_variant, reason = "a log entry holds one; boxing would cost more")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a log entry holds one; boxing would cost more"
+)]
 pub enum Mutation {
     /// First entry of a cluster: cluster id, the namespace `default` and others, configuration.
     Bootstrap {

@@ -12,6 +12,17 @@ use std::ops::{Deref, DerefMut};
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Proto<M>(pub M);
 
+impl<M: Message + Default> Proto<M> {
+    /// A copy that shares no bytes with its source, for long-lived records: a 40-byte memo must not
+    /// keep a whole request in memory.
+    #[must_use]
+    pub fn detached(message: &M) -> Self {
+        let copy = M::decode(Bytes::from(message.encode_to_vec()));
+        assert!(copy.is_ok(), "what was just encoded can be decoded");
+        Self(copy.unwrap_or_default())
+    }
+}
+
 impl<M> Deref for Proto<M> {
     type Target = M;
     fn deref(&self) -> &M {

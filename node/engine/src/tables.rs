@@ -26,13 +26,13 @@ pub use namespace::Namespace;
 pub use queue::QueueTask;
 pub use request::RequestRecord;
 pub use run::{
-    BranchPart, CloseState, LastCompletion, ParentRef, RetryState, Run, RunTimes, StickyQueue, WorkflowTask,
-    WorkflowTaskKind, WorkflowTaskPhase,
+    BranchPart, CloseState, LastCompletion, ParentRef, RetryState, Run, RunTimes, StickyQueue,
+    WorkflowTask, WorkflowTaskKind, WorkflowTaskPhase,
 };
 pub use timer::UserTimer;
 pub use visibility::VisibilityRow;
-pub use write_set::{Changes, WriteSet};
 pub(crate) use write_set::wrong as wrong_record;
+pub use write_set::{Changes, WriteSet};
 
 /// Key constructors, by family.
 pub mod keys {

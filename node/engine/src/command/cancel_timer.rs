@@ -41,7 +41,10 @@ fn take_timer(execution: &mut Execution<'_, '_>, timer_id: &str) -> Result<Optio
     match execution.set.get(&key)?.as_deref() {
         Some(Record::UserTimer(timer)) => {
             let started_event_id = timer.started_event_id;
-            let kind = DueKind::UserTimer { started_event_id, timer_id: timer_id.to_owned() };
+            let kind = DueKind::UserTimer {
+                started_event_id,
+                timer_id: timer_id.to_owned(),
+            };
             execution.remove_due(timer.fire_at, &kind);
             execution.set.delete(key);
             execution.run.pending_timers = execution.run.pending_timers.saturating_sub(1);

@@ -13,7 +13,7 @@ pub(super) fn apply(
     attributes: CancelWorkflowExecutionCommandAttributes,
     head: CommandHead,
 ) -> Result<(), CommandError> {
-    super::check_nothing_unhandled(execution)?;
+    super::check_nothing_unhandled(completion)?;
     let event = Attributes::WorkflowExecutionCanceledEventAttributes(
         WorkflowExecutionCanceledEventAttributes {
             workflow_task_completed_event_id: completion.completed_event_id,
@@ -22,6 +22,10 @@ pub(super) fn apply(
     );
     let status = WorkflowExecutionStatus::Canceled;
     let new_execution_run_id = String::new();
-    execution.close(Closing { status, event: head.event(event), new_execution_run_id })?;
+    execution.close(Closing {
+        status,
+        event: head.event(event),
+        new_execution_run_id,
+    })?;
     Ok(())
 }

@@ -14,13 +14,16 @@ pub(super) fn apply(
     attributes: CompleteWorkflowExecutionCommandAttributes,
     head: CommandHead,
 ) -> Result<(), CommandError> {
-    super::check_nothing_unhandled(execution)?;
+    super::check_nothing_unhandled(completion)?;
     // Temporal names this cause here, though it is no activity that is too large.
     let cause = WorkflowTaskFailedCause::BadScheduleActivityAttributes;
     let text = "CompleteWorkflowExecutionCommandAttributes.Result exceeds size limit.";
     super::check_blob(execution, attributes.encoded_len(), cause, text)?;
     let next = execution.next_run_by_cron(None, attributes.result.clone())?;
-    let new_execution_run_id = next.as_ref().map(|next| next.run_id().to_owned()).unwrap_or_default();
+    let new_execution_run_id = next
+        .as_ref()
+        .map(|next| next.run_id().to_owned())
+        .unwrap_or_default();
     completion.next_run = next;
     let event = Attributes::WorkflowExecutionCompletedEventAttributes(
         WorkflowExecutionCompletedEventAttributes {
@@ -30,6 +33,10 @@ pub(super) fn apply(
         },
     );
     let status = WorkflowExecutionStatus::Completed;
-    execution.close(Closing { status, event: head.event(event), new_execution_run_id })?;
+    execution.close(Closing {
+        status,
+        event: head.event(event),
+        new_execution_run_id,
+    })?;
     Ok(())
 }

@@ -12,7 +12,8 @@ use prost::Message;
 use steadfast_proto::temporal::command::v1::ContinueAsNewWorkflowExecutionCommandAttributes;
 use steadfast_proto::temporal::common::v1::{RetryPolicy, SearchAttributes, WorkflowType};
 use steadfast_proto::temporal::enums::v1::{
-    ContinueAsNewInitiator, TaskQueueKind, WorkflowExecutionStatus, WorkflowTaskFailedCause as Cause,
+    ContinueAsNewInitiator, TaskQueueKind, WorkflowExecutionStatus,
+    WorkflowTaskFailedCause as Cause,
 };
 use steadfast_proto::temporal::history::v1::{
     WorkflowExecutionContinuedAsNewEventAttributes, WorkflowExecutionStartedEventAttributes,
@@ -25,7 +26,7 @@ pub(super) fn apply(
     mut attributes: ContinueAsNewWorkflowExecutionCommandAttributes,
     head: CommandHead,
 ) -> Result<(), CommandError> {
-    super::check_nothing_unhandled(execution)?;
+    super::check_nothing_unhandled(completion)?;
     fill_in(execution, &mut attributes);
     let policy = check(execution, &attributes)?;
     let search_attributes = typed_search_attributes(completion, &attributes)?;
@@ -67,7 +68,11 @@ pub(super) fn apply(
         },
     );
     let status = WorkflowExecutionStatus::ContinuedAsNew;
-    execution.close(Closing { status, event: head.event(event), new_execution_run_id })?;
+    execution.close(Closing {
+        status,
+        event: head.event(event),
+        new_execution_run_id,
+    })?;
     Ok(())
 }
 
@@ -77,13 +82,26 @@ fn fill_in(
     attributes: &mut ContinueAsNewWorkflowExecutionCommandAttributes,
 ) {
     let run = &execution.run;
-    if attributes.workflow_type.as_ref().is_none_or(|kind| kind.name.is_empty()) {
-        attributes.workflow_type = Some(WorkflowType { name: run.workflow_type.clone() });
+    if attributes
+        .workflow_type
+        .as_ref()
+        .is_none_or(|kind| kind.name.is_empty())
+    {
+        attributes.workflow_type = Some(WorkflowType {
+            name: run.workflow_type.clone(),
+        });
     }
-    let named = attributes.task_queue.as_ref().filter(|queue| !queue.name.is_empty());
+    let named = attributes
+        .task_queue
+        .as_ref()
+        .filter(|queue| !queue.name.is_empty());
     let name = named.map_or_else(|| run.task_queue.clone(), |queue| queue.name.clone());
     let kind = TaskQueueKind::Normal.into();
-    attributes.task_queue = Some(TaskQueue { name, kind, normal_name: String::new() });
+    attributes.task_queue = Some(TaskQueue {
+        name,
+        kind,
+        normal_name: String::new(),
+    });
     if retry::is_negative(attributes.workflow_run_timeout.as_ref())
         || retry::is_negative(attributes.workflow_task_timeout.as_ref())
     {
@@ -99,12 +117,24 @@ fn fill_in(
 }
 
 fn timeouts(times: &RunTimes, (run_timeout, task_timeout): (Span, Span)) -> (Span, Span) {
-    let mut run_timeout = if run_timeout.is_zero() { times.run_timeout } else { run_timeout };
+    let mut run_timeout = if run_timeout.is_zero() {
+        times.run_timeout
+    } else {
+        run_timeout
+    };
     let whole = times.execution_timeout;
     if !whole.is_zero() {
-        run_timeout = if run_timeout.is_zero() { whole } else { run_timeout.min(whole) };
+        run_timeout = if run_timeout.is_zero() {
+            whole
+        } else {
+            run_timeout.min(whole)
+        };
     }
-    let mut task_timeout = if task_timeout.is_zero() { times.task_timeout } else { task_timeout };
+    let mut task_timeout = if task_timeout.is_zero() {
+        times.task_timeout
+    } else {
+        task_timeout
+    };
     task_timeout = task_timeout.min(TASK_TIMEOUT_MAX);
     if !run_timeout.is_zero() {
         task_timeout = task_timeout.min(run_timeout);
@@ -118,8 +148,9 @@ fn check(
 ) -> Result<Option<RetryPolicy>, CommandError> {
     let type_name = attributes.workflow_type.clone().unwrap_or_default().name;
     let queue_name = attributes.task_queue.clone().unwrap_or_default().name;
-    let place =
-        format!("WorkflowType={type_name} TaskQueue=name:{queue_name:?} kind:TASK_QUEUE_KIND_NORMAL");
+    let place = format!(
+        "WorkflowType={type_name} TaskQueue=name:{queue_name:?} kind:TASK_QUEUE_KIND_NORMAL"
+    );
     let cause = Cause::BadContinueAsNewAttributes;
     let limits = execution.set.limits();
     let limit = limits.id_length_max;
@@ -142,7 +173,10 @@ fn check(
             return Err(CommandError::bad(cause, text));
         }
     }
-    let policy = attributes.retry_policy.as_ref().map(|policy| retry::with_defaults(Some(policy)));
+    let policy = attributes
+        .retry_policy
+        .as_ref()
+        .map(|policy| retry::with_defaults(Some(policy)));
     if let Some(policy) = &policy
         && let Err(error) = retry::validate(policy)
     {
@@ -166,7 +200,9 @@ fn typed_search_attributes(
     completion: &Completion<'_>,
     attributes: &ContinueAsNewWorkflowExecutionCommandAttributes,
 ) -> Result<Option<SearchAttributes>, CommandError> {
-    let Some(given) = attributes.search_attributes.as_ref() else { return Ok(None) };
+    let Some(given) = attributes.search_attributes.as_ref() else {
+        return Ok(None);
+    };
     let cause = Cause::BadSearchAttributes;
     match search_attribute::of_new_run(completion.namespace, &given.indexed_fields) {
         Ok(indexed_fields) => Ok(Some(SearchAttributes { indexed_fields })),
@@ -174,9 +210,12 @@ fn typed_search_attributes(
         Err(SearchAttributeError::Invalid(text)) if text.starts_with("invalid value") => {
             let type_name = attributes.workflow_type.clone().unwrap_or_default().name;
             let queue_name = attributes.task_queue.clone().unwrap_or_default().name;
-            Err(CommandError::bad(cause, format!(
-                "invalid SearchAttributes on ContinueAsNewWorkflowExecutionCommand: {text}. WorkflowType={type_name} TaskQueue=name:{queue_name:?} kind:TASK_QUEUE_KIND_NORMAL"
-            )))
+            Err(CommandError::bad(
+                cause,
+                format!(
+                    "invalid SearchAttributes on ContinueAsNewWorkflowExecutionCommand: {text}. WorkflowType={type_name} TaskQueue=name:{queue_name:?} kind:TASK_QUEUE_KIND_NORMAL"
+                ),
+            ))
         }
         Err(SearchAttributeError::Invalid(text)) => Err(CommandError::bad(cause, text)),
     }
@@ -189,7 +228,8 @@ fn started_attributes(
     search_attributes: Option<SearchAttributes>,
 ) -> WorkflowExecutionStartedEventAttributes {
     let times = &execution.run.times;
-    let expires = (times.execution_expires_at.0 != 0).then(|| times.execution_expires_at.to_proto());
+    let expires =
+        (times.execution_expires_at.0 != 0).then(|| times.execution_expires_at.to_proto());
     WorkflowExecutionStartedEventAttributes {
         workflow_type: attributes.workflow_type.clone(),
         task_queue: attributes.task_queue.clone(),
@@ -203,7 +243,11 @@ fn started_attributes(
         memo: attributes.memo.clone(),
         search_attributes,
         header: attributes.header.clone(),
-        priority: execution.run.priority.as_ref().map(|priority| priority.0.clone()),
+        priority: execution
+            .run
+            .priority
+            .as_ref()
+            .map(|priority| priority.0.clone()),
         ..WorkflowExecutionStartedEventAttributes::default()
     }
 }

@@ -29,11 +29,18 @@ pub(super) fn apply(
         if unsets(payload) {
             execution.run.memo.remove(name);
         } else {
-            execution.run.memo.insert(name.clone(), Proto(payload.clone()));
+            execution
+                .run
+                .memo
+                .insert(name.clone(), Proto::detached(payload));
         }
     }
-    let size: usize =
-        execution.run.memo.iter().map(|(name, value)| name.len() + value.encoded_len()).sum();
+    let size: usize = execution
+        .run
+        .memo
+        .iter()
+        .map(|(name, value)| name.len() + value.encoded_len())
+        .sum();
     if u64::try_from(size).unwrap_or(u64::MAX) > execution.set.limits().memo_bytes_max {
         let text = "ModifyWorkflowPropertiesCommandAttributes. Memo exceeds size limit.";
         return Err(CommandError::too_large(cause, text));

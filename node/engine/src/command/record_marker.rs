@@ -19,7 +19,10 @@ pub(super) fn apply(
         let text = "MarkerName is not set on RecordMarkerCommand.";
         return Err(CommandError::bad(cause, text));
     }
-    let (length, limit) = (attributes.marker_name.len(), execution.set.limits().id_length_max);
+    let (length, limit) = (
+        attributes.marker_name.len(),
+        execution.set.limits().id_length_max,
+    );
     if length > usize::try_from(limit).unwrap_or(usize::MAX) {
         let text = format!(
             "MarkerName on RecordMarkerCommand exceeds length limit. MarkerName={} Length={length} Limit={limit}",
@@ -28,7 +31,12 @@ pub(super) fn apply(
         return Err(CommandError::bad(cause, text));
     }
     let size = attributes.encoded_len();
-    super::check_blob(execution, size, cause, "RecordMarkerCommandAttributes.Details exceeds size limit.")?;
+    super::check_blob(
+        execution,
+        size,
+        cause,
+        "RecordMarkerCommandAttributes.Details exceeds size limit.",
+    )?;
     let event = Attributes::MarkerRecordedEventAttributes(MarkerRecordedEventAttributes {
         marker_name: attributes.marker_name,
         details: attributes.details,

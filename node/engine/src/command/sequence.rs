@@ -24,13 +24,19 @@ fn closes(command_type: i32) -> bool {
 
 /// Refuses a list that has a command after a closing one; the task stays started.
 pub(crate) fn check_sequence(commands: &[Command]) -> Result<(), Refusal> {
-    let Some(closing) = commands.iter().position(|command| closes(command.command_type)) else {
+    let Some(closing) = commands
+        .iter()
+        .position(|command| closes(command.command_type))
+    else {
         return Ok(());
     };
     if closing + 1 == commands.len() {
         return Ok(());
     }
-    let names: Vec<_> = commands.iter().map(|command| command_name(command.command_type)).collect();
+    let names: Vec<_> = commands
+        .iter()
+        .map(|command| command_name(command.command_type))
+        .collect();
     Err(Refusal::InvalidArgument(format!(
         "invalid command sequence: [{}], command {} must be the last command.",
         names.join(", "),

@@ -47,8 +47,20 @@ pub(super) fn apply(
     });
     let started_event_id = execution.add_event(head.event(event));
     let fire_at = execution.set.now.after(timeout);
-    execution.set.put(key, Record::UserTimer(UserTimer { started_event_id, fire_at }));
+    execution.set.put(
+        key,
+        Record::UserTimer(UserTimer {
+            started_event_id,
+            fire_at,
+        }),
+    );
     execution.run.pending_timers += 1;
-    execution.add_due(fire_at, DueKind::UserTimer { started_event_id, timer_id });
+    execution.add_due(
+        fire_at,
+        DueKind::UserTimer {
+            started_event_id,
+            timer_id,
+        },
+    );
     Ok(())
 }

@@ -36,13 +36,18 @@ pub(super) fn apply(
         if search_attribute::unsets(payload) {
             execution.run.search_attributes.remove(name);
         } else {
-            execution.run.search_attributes.insert(name.clone(), Proto(payload.clone()));
+            execution
+                .run
+                .search_attributes
+                .insert(name.clone(), Proto::detached(payload));
         }
     }
     let event = Attributes::UpsertWorkflowSearchAttributesEventAttributes(
         UpsertWorkflowSearchAttributesEventAttributes {
             workflow_task_completed_event_id: completion.completed_event_id,
-            search_attributes: Some(SearchAttributes { indexed_fields: typed }),
+            search_attributes: Some(SearchAttributes {
+                indexed_fields: typed,
+            }),
         },
     );
     execution.add_event(head.event(event));

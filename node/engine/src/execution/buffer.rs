@@ -28,7 +28,8 @@ impl Execution<'_, '_> {
         self.run.next_buffered += 1;
         self.run.buffered_count += 1;
         let event = bytes::Bytes::from(event.encode_to_vec());
-        self.set.put(key, Record::BufferedEvent(BufferedEvent { event }));
+        self.set
+            .put(key, Record::BufferedEvent(BufferedEvent { event }));
         self.buffered_here = true;
     }
 
@@ -47,14 +48,27 @@ impl Execution<'_, '_> {
             return Ok(());
         }
         let buffered = self.buffered()?;
-        let (closing, other): (Vec<_>, Vec<_>) =
-            buffered.into_iter().partition(|(_, event)| closes_child_of_run(event));
+        let (closing, other): (Vec<_>, Vec<_>) = buffered
+            .into_iter()
+            .partition(|(_, event)| closes_child_of_run(event));
         let mut started_ids = BTreeMap::new();
         for (key, event) in other.into_iter().chain(closing) {
             self.set.delete(key);
             self.add_flushed(event, &mut started_ids);
         }
         self.run.buffered_count = 0;
+        Ok(())
+    }
+
+    /// Forgets the buffered events: nothing follows a run's closing event. Only what the closing
+    /// completion's own commands added can be left here.
+    pub(super) fn drop_buffered(&mut self) -> Result<(), Fault> {
+        if self.run.buffered_count > 0 {
+            for (key, _) in self.buffered()? {
+                self.set.delete(key);
+            }
+            self.run.buffered_count = 0;
+        }
         Ok(())
     }
 
@@ -93,11 +107,16 @@ impl Execution<'_, '_> {
             Some(Attributes::ActivityTaskCanceledEventAttributes(end)) => end.scheduled_event_id,
             Some(_) | None => 0,
         };
-        Ok(self.buffered()?.iter().any(|(_, event)| ends(event) == scheduled_event_id))
+        Ok(self
+            .buffered()?
+            .iter()
+            .any(|(_, event)| ends(event) == scheduled_event_id))
     }
 
     fn buffered(&self) -> Result<Vec<(Key, HistoryEvent)>, Fault> {
-        let records = self.set.scan_prefix(&keys::buffered_prefix(&self.run.run), SCAN_MAX, false)?;
+        let records =
+            self.set
+                .scan_prefix(&keys::buffered_prefix(&self.run.run), SCAN_MAX, false)?;
         let decode = |(key, record): (Key, std::sync::Arc<Record>)| match record.as_ref() {
             Record::BufferedEvent(buffered) => HistoryEvent::decode(buffered.event.clone())
                 .map(|event| (key, event))
@@ -117,16 +136,32 @@ impl Execution<'_, '_> {
                 started.insert(attributes.scheduled_event_id, event_id);
             }
             Some(Attributes::ActivityTaskCompletedEventAttributes(attributes)) => {
-                rewire(&mut attributes.started_event_id, attributes.scheduled_event_id, started);
+                rewire(
+                    &mut attributes.started_event_id,
+                    attributes.scheduled_event_id,
+                    started,
+                );
             }
             Some(Attributes::ActivityTaskFailedEventAttributes(attributes)) => {
-                rewire(&mut attributes.started_event_id, attributes.scheduled_event_id, started);
+                rewire(
+                    &mut attributes.started_event_id,
+                    attributes.scheduled_event_id,
+                    started,
+                );
             }
             Some(Attributes::ActivityTaskTimedOutEventAttributes(attributes)) => {
-                rewire(&mut attributes.started_event_id, attributes.scheduled_event_id, started);
+                rewire(
+                    &mut attributes.started_event_id,
+                    attributes.scheduled_event_id,
+                    started,
+                );
             }
             Some(Attributes::ActivityTaskCanceledEventAttributes(attributes)) => {
-                rewire(&mut attributes.started_event_id, attributes.scheduled_event_id, started);
+                rewire(
+                    &mut attributes.started_event_id,
+                    attributes.scheduled_event_id,
+                    started,
+                );
             }
             Some(Attributes::WorkflowExecutionSignaledEventAttributes(attributes)) => {
                 let request_id = attributes.request_id.clone();
@@ -142,8 +177,14 @@ impl Execution<'_, '_> {
         if request_id.is_empty() {
             return;
         }
-        let record = RequestRecord { event_type: made.into(), event_id };
-        self.set.put(keys::request_key(&self.run.run, request_id), Record::Request(record));
+        let record = RequestRecord {
+            event_type: made.into(),
+            event_id,
+        };
+        self.set.put(
+            keys::request_key(&self.run.run, request_id),
+            Record::Request(record),
+        );
     }
 
     /// What a request id did in this run.
@@ -154,7 +195,11 @@ impl Execution<'_, '_> {
         if request_id.is_empty() {
             return Ok(None);
         }
-        match self.set.get(&keys::request_key(&self.run.run, request_id))?.as_deref() {
+        match self
+            .set
+            .get(&keys::request_key(&self.run.run, request_id))?
+            .as_deref()
+        {
             Some(Record::Request(record)) => Ok(Some(*record)),
             Some(other) => Err(crate::tables::wrong_record(other)),
             None => Ok(None),

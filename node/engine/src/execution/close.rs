@@ -33,6 +33,7 @@ impl Execution<'_, '_> {
     pub fn close(&mut self, closing: Closing) -> Result<(), Fault> {
         assert!(self.is_open(), "a run closes once");
         self.end_task();
+        self.drop_buffered()?;
         let event_id = self.add_event(closing.event);
         let times = self.run.times;
         if times.run_expires_at != Timestamp(0) {

@@ -1,9 +1,9 @@
 //! Finding namespaces and runs by the names that callers use.
 
 use super::Execution;
+use crate::id::NamespaceNumber;
 use crate::mutation::ExecutionTarget;
 use crate::read;
-use crate::id::NamespaceNumber;
 use crate::reply::{Fault, Refusal, Stop};
 use crate::tables::{Namespace, Record, WriteSet};
 use steadfast_proto::temporal::enums::v1::NamespaceState;
@@ -34,7 +34,8 @@ pub(crate) fn namespace_by_number(
     set: &WriteSet<'_>,
     number: NamespaceNumber,
 ) -> Result<Namespace, Fault> {
-    set.namespace(number)?.ok_or_else(|| Fault::Decode("a run's namespace is gone".to_owned()))
+    set.namespace(number)?
+        .ok_or_else(|| Fault::Decode("a run's namespace is gone".to_owned()))
 }
 
 impl<'set, 'tables> Execution<'set, 'tables> {
@@ -42,10 +43,7 @@ impl<'set, 'tables> Execution<'set, 'tables> {
     ///
     /// # Errors
     /// Refused when namespace or run do not exist, or the run is quarantined.
-    pub fn find(
-        set: &'set mut WriteSet<'tables>,
-        target: &ExecutionTarget,
-    ) -> Result<Self, Stop> {
+    pub fn find(set: &'set mut WriteSet<'tables>, target: &ExecutionTarget) -> Result<Self, Stop> {
         let execution = Self::find_any(set, target)?;
         execution.check_quarantine()?;
         Ok(execution)
@@ -74,7 +72,10 @@ impl<'set, 'tables> Execution<'set, 'tables> {
         if self.run.quarantined.is_empty() {
             return Ok(());
         }
-        let text = format!("workflow execution is quarantined: {}", self.run.quarantined);
+        let text = format!(
+            "workflow execution is quarantined: {}",
+            self.run.quarantined
+        );
         Err(Refusal::Quarantined(text))
     }
 

@@ -55,10 +55,15 @@ impl Execution<'_, '_> {
             details,
             identity: identity.to_owned(),
         };
-        let event =
-            NewEvent::from(Attributes::WorkflowExecutionTerminatedEventAttributes(attributes))
-                .with_links(links);
+        let event = NewEvent::from(Attributes::WorkflowExecutionTerminatedEventAttributes(
+            attributes,
+        ))
+        .with_links(links);
         let status = WorkflowExecutionStatus::Terminated;
-        self.close(Closing { status, event, new_execution_run_id: String::new() })
+        self.close(Closing {
+            status,
+            event,
+            new_execution_run_id: String::new(),
+        })
     }
 }

@@ -14,7 +14,13 @@ impl Execution<'_, '_> {
     #[must_use]
     pub(crate) fn link_to_started(&self, namespace: &Namespace) -> Link {
         let event_type = EventType::WorkflowExecutionStarted.into();
-        self.link(namespace, Reference::EventRef(EventReference { event_id: 1, event_type }))
+        self.link(
+            namespace,
+            Reference::EventRef(EventReference {
+                event_id: 1,
+                event_type,
+            }),
+        )
     }
 
     /// A link to the event that a request made, which may have no id yet.
@@ -26,7 +32,13 @@ impl Execution<'_, '_> {
         made: EventType,
     ) -> Link {
         let (request_id, event_type) = (request_id.to_owned(), made.into());
-        self.link(namespace, Reference::RequestIdRef(RequestIdReference { request_id, event_type }))
+        self.link(
+            namespace,
+            Reference::RequestIdRef(RequestIdReference {
+                request_id,
+                event_type,
+            }),
+        )
     }
 
     fn link(&self, namespace: &Namespace, reference: Reference) -> Link {

@@ -55,22 +55,38 @@ impl Execution<'_, '_> {
     pub fn started_attributes_of_run(
         &self,
     ) -> Result<WorkflowExecutionStartedEventAttributes, Fault> {
-        if let Some(Attributes::WorkflowExecutionStartedEventAttributes(started)) =
-            self.batch.first().and_then(|event| event.attributes.as_ref())
+        if let Some(Attributes::WorkflowExecutionStartedEventAttributes(started)) = self
+            .batch
+            .first()
+            .and_then(|event| event.attributes.as_ref())
         {
             return Ok(started.clone());
         }
-        let branch = self.run.branches.first().map_or(self.run.run.number, |part| part.branch);
-        let branch = RunRef { number: branch, ..self.run.run.clone() };
+        let branch = self
+            .run
+            .branches
+            .first()
+            .map_or(self.run.run.number, |part| part.branch);
+        let branch = RunRef {
+            number: branch,
+            ..self.run.run.clone()
+        };
         let record = self.set.get(&keys::history_key(&branch, 1))?;
         let Some(Record::HistoryBatch(batch)) = record.as_deref() else {
             return Err(Fault::Decode("a run has no first history batch".to_owned()));
         };
         let history = History::decode(batch.events.clone())
             .map_err(|error| Fault::Decode(error.to_string()))?;
-        match history.events.into_iter().next().and_then(|event| event.attributes) {
+        match history
+            .events
+            .into_iter()
+            .next()
+            .and_then(|event| event.attributes)
+        {
             Some(Attributes::WorkflowExecutionStartedEventAttributes(started)) => Ok(started),
-            _ => Err(Fault::Decode("a history begins with a started event".to_owned())),
+            _ => Err(Fault::Decode(
+                "a history begins with a started event".to_owned(),
+            )),
         }
     }
 
@@ -84,7 +100,11 @@ impl Execution<'_, '_> {
         failure: Failure,
     ) -> Result<(RetryState, Option<NextRun>), Fault> {
         let expires_at = self.run.times.execution_expires_at;
-        let result = self.run.last_completion_result.as_ref().map(|result| result.0.clone());
+        let result = self
+            .run
+            .last_completion_result
+            .as_ref()
+            .map(|result| result.0.clone());
         let state = match self.run.retry.as_ref() {
             None => RetryState::RetryPolicyNotSet,
             Some(retry) => {
@@ -124,14 +144,21 @@ impl Execution<'_, '_> {
         let backoff = Cron::parse(&self.run.cron_schedule)
             .ok()
             .and_then(|cron| cron.backoff(times.execution_at, self.set.now));
-        let Some(backoff) = backoff else { return Ok(None) };
+        let Some(backoff) = backoff else {
+            return Ok(None);
+        };
         let expires_at = times.execution_expires_at;
         if expires_at != Timestamp(0) && self.set.now.after(backoff) > expires_at {
             return Ok(None);
         }
         let initiator = ContinueAsNewInitiator::CronSchedule;
-        let continuation =
-            Continuation { initiator, attempt: 1, backoff, failure, last_completion_result };
+        let continuation = Continuation {
+            initiator,
+            attempt: 1,
+            backoff,
+            failure,
+            last_completion_result,
+        };
         self.next_run_like_this(continuation).map(Some)
     }
 
@@ -148,8 +175,12 @@ impl Execution<'_, '_> {
     ) -> NextRun {
         let (number, run_id) = new_run_id(self.set);
         debug_assert_eq!(run_number(&run_id), Some(number));
-        started.continued_execution_run_id.clone_from(&self.run.run_id);
-        started.first_execution_run_id.clone_from(&self.run.first_execution_run_id);
+        started
+            .continued_execution_run_id
+            .clone_from(&self.run.run_id);
+        started
+            .first_execution_run_id
+            .clone_from(&self.run.first_execution_run_id);
         started.original_execution_run_id.clone_from(&run_id);
         started.initiator = continuation.initiator.into();
         started.attempt = continuation.attempt;
@@ -159,11 +190,21 @@ impl Execution<'_, '_> {
         started.workflow_id.clone_from(&self.run.run.workflow_id);
         started.identity = String::new();
         started.eager_execution_accepted = false;
-        let run = RunRef { number, ..self.run.run.clone() };
+        let run = RunRef {
+            number,
+            ..self.run.run.clone()
+        };
         // The request id names the new run's start in the error that a second start gets.
         let request_id = crate::id::uuid_text(&self.set.draw());
         let (user_metadata, links) = (None, Vec::new());
-        NextRun(Opening { run, run_id, request_id, started, user_metadata, links })
+        NextRun(Opening {
+            run,
+            run_id,
+            request_id,
+            started,
+            user_metadata,
+            links,
+        })
     }
 
     /// A back-off, at least what is missing from the run's life to the least interval between two

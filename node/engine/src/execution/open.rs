@@ -85,11 +85,15 @@ impl<'set, 'tables> Execution<'set, 'tables> {
 fn new_run(opening: &Opening, now: Timestamp) -> Run {
     let started = &opening.started;
     let fields = |map: Option<&BTreeMap<String, Payload>>| -> BTreeMap<String, Proto<Payload>> {
-        let copy = |(name, payload): (&String, &Payload)| (name.clone(), Proto(payload.clone()));
-        map.map(|map| map.iter().map(copy).collect()).unwrap_or_default()
+        let copy = |(name, payload): (&String, &Payload)| (name.clone(), Proto::detached(payload));
+        map.map(|map| map.iter().map(copy).collect())
+            .unwrap_or_default()
     };
     let times = run_times(started, now);
-    let branch = BranchPart { branch: opening.run.number, until: i64::MAX };
+    let branch = BranchPart {
+        branch: opening.run.number,
+        until: i64::MAX,
+    };
     let retry = started.retry_policy.clone();
     Run {
         run: opening.run.clone(),
@@ -103,14 +107,20 @@ fn new_run(opening: &Opening, now: Timestamp) -> Run {
         status: WorkflowExecutionStatus::Running.into(),
         close: None,
         times,
-        retry: retry.map(|policy| RetryState { policy: Proto(policy), attempt: started.attempt }),
+        retry: retry.map(|policy| RetryState {
+            policy: Proto(policy),
+            attempt: started.attempt,
+        }),
         cron_schedule: started.cron_schedule.clone(),
         parent: None,
         memo: fields(started.memo.as_ref().map(|memo| &memo.fields)),
         search_attributes: fields(
-            started.search_attributes.as_ref().map(|attributes| &attributes.indexed_fields),
+            started
+                .search_attributes
+                .as_ref()
+                .map(|attributes| &attributes.indexed_fields),
         ),
-        user_metadata: opening.user_metadata.clone().map(Proto),
+        user_metadata: opening.user_metadata.as_ref().map(Proto::detached),
         priority: started.priority.clone().map(Proto),
         next_event_id: 1,
         history_bytes: 0,
@@ -133,8 +143,8 @@ fn new_run(opening: &Opening, now: Timestamp) -> Run {
         cancel_request_id: String::new(),
         close_attempted: false,
         first_task_pending: times.execution_at > times.started_at,
-        last_completion_result: started.last_completion_result.clone().map(Proto),
-        continued_failure: started.continued_failure.clone().map(Proto),
+        last_completion_result: started.last_completion_result.as_ref().map(Proto::detached),
+        continued_failure: started.continued_failure.as_ref().map(Proto::detached),
         quarantined: String::new(),
     }
 }

@@ -2,8 +2,8 @@
 
 mod ends;
 
-pub use ends::TaskFailure;
 pub(crate) use ends::HISTORY_SERVICE;
+pub use ends::TaskFailure;
 
 use super::Execution;
 use crate::effect::AssignedWorkflowTask;
@@ -60,10 +60,17 @@ impl Execution<'_, '_> {
         let attempt = self.run.workflow_task_attempt.max(1);
         let timeout = self.task_timeout(attempt);
         let sticky = self.run.sticky.clone();
-        let queue = sticky.as_ref().map_or(&self.run.task_queue, |sticky| &sticky.name).clone();
+        let queue = sticky
+            .as_ref()
+            .map_or(&self.run.task_queue, |sticky| &sticky.name)
+            .clone();
         let mut task = WorkflowTask {
             number: self.run.next_workflow_task,
-            kind: if attempt > 1 { WorkflowTaskKind::Transient } else { WorkflowTaskKind::Normal },
+            kind: if attempt > 1 {
+                WorkflowTaskKind::Transient
+            } else {
+                WorkflowTaskKind::Normal
+            },
             phase: WorkflowTaskPhase::Scheduled { task: 0 },
             scheduled_event_id: self.run.next_event_id,
             started_event_id: 0,
@@ -71,7 +78,9 @@ impl Execution<'_, '_> {
             scheduled_at: self.set.now,
             original_scheduled_at: since,
             timeout,
-            schedule_to_start: sticky.as_ref().map_or(Span::ZERO, |sticky| sticky.schedule_to_start),
+            schedule_to_start: sticky
+                .as_ref()
+                .map_or(Span::ZERO, |sticky| sticky.schedule_to_start),
             queue,
             sticky: sticky.is_some(),
             identity: String::new(),
@@ -86,7 +95,10 @@ impl Execution<'_, '_> {
         }
         if !task.schedule_to_start.is_zero() {
             let at = task.scheduled_at.after(task.schedule_to_start);
-            self.add_due(at, DueKind::WorkflowTaskScheduleToStart { task: task.number });
+            self.add_due(
+                at,
+                DueKind::WorkflowTaskScheduleToStart { task: task.number },
+            );
         }
         self.run.workflow_task = Some(task);
         self.dispatch = true;
@@ -107,7 +119,11 @@ impl Execution<'_, '_> {
         } else {
             (TaskQueueKind::Normal, String::new())
         };
-        TaskQueue { name: task.queue.clone(), kind: kind.into(), normal_name }
+        TaskQueue {
+            name: task.queue.clone(),
+            kind: kind.into(),
+            normal_name,
+        }
     }
 
     fn task_timeout(&mut self, attempt: i32) -> Span {
@@ -126,10 +142,16 @@ impl Execution<'_, '_> {
 
     /// Puts the workflow task into a queue.
     pub(super) fn queue_workflow_task(&mut self, queue: &QueueKey) {
-        let Some(task) = self.run.workflow_task.as_mut() else { return };
+        let Some(task) = self.run.workflow_task.as_mut() else {
+            return;
+        };
         let subject = i64::try_from(task.number).unwrap_or(i64::MAX);
         let (run, queued_at) = (self.run.run.clone(), self.set.now);
-        let entry = QueueTask { run, subject, queued_at };
+        let entry = QueueTask {
+            run,
+            subject,
+            queued_at,
+        };
         let sequence = task_queue::push(self.set, queue, entry);
         match &mut task.phase {
             WorkflowTaskPhase::Scheduled { task } => *task = sequence,
@@ -200,7 +222,9 @@ impl Execution<'_, '_> {
             task.returned = 0;
             task.poll = poll;
             self.run.workflow_task = Some(task);
-            return self.assigned_again().ok_or_else(|| Fault::Decode("no task".to_owned()));
+            return self
+                .assigned_again()
+                .ok_or_else(|| Fault::Decode("no task".to_owned()));
         }
         self.make_ordinary(&mut task);
         task.phase = WorkflowTaskPhase::Started { at: now, claim };
@@ -224,7 +248,10 @@ impl Execution<'_, '_> {
         };
         if !task.schedule_to_start.is_zero() {
             let at = task.scheduled_at.after(task.schedule_to_start);
-            self.remove_due(at, &DueKind::WorkflowTaskScheduleToStart { task: task.number });
+            self.remove_due(
+                at,
+                &DueKind::WorkflowTaskScheduleToStart { task: task.number },
+            );
         }
         self.add_due(
             now.after(task.timeout),
@@ -264,14 +291,18 @@ impl Execution<'_, '_> {
 
     fn started_attributes(&self, task: &WorkflowTask) -> Attributes {
         let reasons = if task.suggest_continue_as_new {
-            self.suggest_reasons(task.history_bytes).map(i32::from).collect()
+            self.suggest_reasons(task.history_bytes)
+                .map(i32::from)
+                .collect()
         } else {
             Vec::new()
         };
         Attributes::WorkflowTaskStartedEventAttributes(WorkflowTaskStartedEventAttributes {
             scheduled_event_id: task.scheduled_event_id,
             identity: task.identity.clone(),
-            request_id: task.poll.map_or_else(|| INLINE_REQUEST_ID.to_owned(), poll_text),
+            request_id: task
+                .poll
+                .map_or_else(|| INLINE_REQUEST_ID.to_owned(), poll_text),
             suggest_continue_as_new: task.suggest_continue_as_new,
             suggest_continue_as_new_reasons: reasons,
             history_size_bytes: task.history_bytes,
@@ -287,7 +318,11 @@ impl Execution<'_, '_> {
         let scheduled = self.scheduled_attributes(task);
         let mut events = vec![event(scheduled, task.scheduled_event_id, task.scheduled_at)];
         if let WorkflowTaskPhase::Started { at, .. } = task.phase {
-            events.push(event(self.started_attributes(task), task.started_event_id, at));
+            events.push(event(
+                self.started_attributes(task),
+                task.started_event_id,
+                at,
+            ));
         }
         events
     }
@@ -328,7 +363,9 @@ impl Execution<'_, '_> {
     #[must_use]
     pub fn assigned_again(&self) -> Option<AssignedWorkflowTask> {
         let task = self.run.workflow_task.as_ref()?;
-        let WorkflowTaskPhase::Started { claim, .. } = task.phase else { return None };
+        let WorkflowTaskPhase::Started { claim, .. } = task.phase else {
+            return None;
+        };
         Some(match task.kind {
             WorkflowTaskKind::Normal => {
                 self.assigned(task, claim, task.started_event_id, Bytes::new())

@@ -42,7 +42,9 @@ pub(crate) fn apply_slice(set: &mut WriteSet<'_>, run: &RunRef) -> Result<Reply,
 }
 
 fn is_over(set: &WriteSet<'_>, run: &Run) -> Result<bool, Fault> {
-    let Some(close) = run.close.as_ref() else { return Ok(false) };
+    let Some(close) = run.close.as_ref() else {
+        return Ok(false);
+    };
     Ok(match set.namespace(run.run.namespace)? {
         Some(namespace) => {
             namespace.state == i32::from(NamespaceState::Deleted)
@@ -58,7 +60,13 @@ fn begin(set: &mut WriteSet<'_>, run: &RunRef) -> Result<bool, Fault> {
     if more {
         let (at, kind) = (set.now, DueKind::Retention);
         let key = keys::due_key(at, run, &kind);
-        set.put(key, Record::Due(Due { run: run.clone(), kind }));
+        set.put(
+            key,
+            Record::Due(Due {
+                run: run.clone(),
+                kind,
+            }),
+        );
         set.effects.push(Effect::DueAt(at));
     }
     Ok(more)
@@ -86,8 +94,7 @@ fn delete_run(set: &mut WriteSet<'_>, run: &RunRef) -> Result<bool, Fault> {
 fn delete_row(set: &mut WriteSet<'_>, run: &Run) {
     let closed_at = run.close.as_ref().map(|close| close.at);
     let started_at = run.times.started_at;
-    let key =
-        keys::visibility_key(run.run.namespace, started_at, closed_at, run.run.number);
+    let key = keys::visibility_key(run.run.namespace, started_at, closed_at, run.run.number);
     set.delete(key);
 }
 

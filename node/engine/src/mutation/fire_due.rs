@@ -23,7 +23,9 @@ pub(crate) fn apply(set: &mut WriteSet<'_>, key: &Key) -> Result<Reply, Stop> {
         return Ok(Reply::Done);
     }
     set.delete(key.clone());
-    let Some(execution) = Execution::load(set, &due.run)? else { return Ok(Reply::Done) };
+    let Some(execution) = Execution::load(set, &due.run)? else {
+        return Ok(Reply::Done);
+    };
     if !execution.is_open() || !execution.run.quarantined.is_empty() {
         return Ok(Reply::Done);
     }

@@ -34,7 +34,9 @@ impl Policies {
         let reuse = Reuse::try_from(reuse).unwrap_or(Reuse::AllowDuplicate);
         let conflict = Conflict::try_from(conflict).unwrap_or(Conflict::Unspecified);
         let invalid = |text: &str| {
-            Err(Refusal::InvalidArgument(format!("Invalid WorkflowIDReusePolicy: {text}")))
+            Err(Refusal::InvalidArgument(format!(
+                "Invalid WorkflowIDReusePolicy: {text}"
+            )))
         };
         #[expect(deprecated, reason = "clients still send it")]
         let terminate_if_running = reuse == Reuse::TerminateIfRunning;
@@ -44,14 +46,21 @@ impl Policies {
                     "WORKFLOW_ID_REUSE_POLICY_TERMINATE_IF_RUNNING cannot be used together with a WorkflowIDConflictPolicy",
                 );
             }
-            return Ok(Self { reuse: Reuse::AllowDuplicate, conflict: Conflict::TerminateExisting });
+            return Ok(Self {
+                reuse: Reuse::AllowDuplicate,
+                conflict: Conflict::TerminateExisting,
+            });
         }
         if reuse == Reuse::RejectDuplicate && conflict == Conflict::TerminateExisting {
             return invalid(
                 "WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE cannot be used together with WorkflowIdConflictPolicy WORKFLOW_ID_CONFLICT_POLICY_TERMINATE_EXISTING",
             );
         }
-        let conflict = if conflict == Conflict::Unspecified { default } else { conflict };
+        let conflict = if conflict == Conflict::Unspecified {
+            default
+        } else {
+            conflict
+        };
         Ok(Self { reuse, conflict })
     }
 }
@@ -74,7 +83,10 @@ pub(super) enum Decision {
 pub(super) fn require_registered(namespace: &Namespace) -> Result<(), Refusal> {
     if namespace.state == i32::from(NamespaceState::Deprecated) {
         let (name, state) = (namespace.name.clone(), namespace.state);
-        return Err(Refusal::NamespaceInvalidState { namespace: name, state });
+        return Err(Refusal::NamespaceInvalidState {
+            namespace: name,
+            state,
+        });
     }
     Ok(())
 }
@@ -93,19 +105,26 @@ pub(super) fn decide(
     request_id: &str,
     policies: Policies,
 ) -> Result<Decision, Refusal> {
-    let Some(run) = existing else { return Ok(Decision::New { terminate: None }) };
+    let Some(run) = existing else {
+        return Ok(Decision::New { terminate: None });
+    };
     if !request_id.is_empty() && run.start_request_id == request_id {
         return Ok(Decision::SameRequest(run.run.clone()));
     }
     let id = &run.run.workflow_id;
     if run.close.is_none() {
         return match policies.conflict {
-            Conflict::Unspecified | Conflict::Fail => Err(already_started(run, format!(
-                "Workflow execution is already running. WorkflowId: {id}, RunId: {}.",
-                run.run_id
-            ))),
+            Conflict::Unspecified | Conflict::Fail => Err(already_started(
+                run,
+                format!(
+                    "Workflow execution is already running. WorkflowId: {id}, RunId: {}.",
+                    run.run_id
+                ),
+            )),
             Conflict::UseExisting => Ok(Decision::UseExisting(run.run.clone())),
-            Conflict::TerminateExisting => Ok(Decision::New { terminate: Some(run.run.clone()) }),
+            Conflict::TerminateExisting => Ok(Decision::New {
+                terminate: Some(run.run.clone()),
+            }),
         };
     }
     let failed = !matches!(
@@ -113,14 +132,20 @@ pub(super) fn decide(
         Ok(WorkflowExecutionStatus::Completed | WorkflowExecutionStatus::ContinuedAsNew)
     );
     match policies.reuse {
-        Reuse::AllowDuplicateFailedOnly if !failed => Err(already_started(run, format!(
-            "Workflow execution already finished successfully. WorkflowId: {id}, RunId: {}. Workflow Id reuse policy: allow duplicate workflow Id if last run failed.",
-            run.run_id
-        ))),
-        Reuse::RejectDuplicate => Err(already_started(run, format!(
-            "Workflow execution already finished. WorkflowId: {id}, RunId: {}. Workflow Id reuse policy: reject duplicate workflow Id.",
-            run.run_id
-        ))),
+        Reuse::AllowDuplicateFailedOnly if !failed => Err(already_started(
+            run,
+            format!(
+                "Workflow execution already finished successfully. WorkflowId: {id}, RunId: {}. Workflow Id reuse policy: allow duplicate workflow Id if last run failed.",
+                run.run_id
+            ),
+        )),
+        Reuse::RejectDuplicate => Err(already_started(
+            run,
+            format!(
+                "Workflow execution already finished. WorkflowId: {id}, RunId: {}. Workflow Id reuse policy: reject duplicate workflow Id.",
+                run.run_id
+            ),
+        )),
         _ => Ok(Decision::New { terminate: None }),
     }
 }
@@ -140,7 +165,9 @@ pub(super) fn terminate_existing(
     run: &RunRef,
     new_run_id: &str,
 ) -> Result<(), Stop> {
-    let Some(mut execution) = Execution::load(set, run)? else { return Ok(()) };
+    let Some(mut execution) = Execution::load(set, run)? else {
+        return Ok(());
+    };
     let details = json_text(&format!("terminated by new runID: {new_run_id}"));
     let reason = "TerminateIfRunning WorkflowIdReusePolicy";
     execution.terminate(reason, Some(details), HISTORY_SERVICE, Vec::new())?;
@@ -150,7 +177,14 @@ pub(super) fn terminate_existing(
 
 /// A text as a JSON payload, as Temporal's default data converter writes it.
 fn json_text(text: &str) -> Payloads {
-    let mut payload = Payload { data: format!("{text:?}").into(), ..Payload::default() };
-    payload.metadata.insert("encoding".to_owned(), "json/plain".into());
-    Payloads { payloads: vec![payload] }
+    let mut payload = Payload {
+        data: format!("{text:?}").into(),
+        ..Payload::default()
+    };
+    payload
+        .metadata
+        .insert("encoding".to_owned(), "json/plain".into());
+    Payloads {
+        payloads: vec![payload],
+    }
 }

@@ -1,9 +1,7 @@
 //! From a start request to a new run: time-outs, policies and back-off filled in.
 
 use crate::cron::{Cron, CronError};
-use crate::execution::{
-    DEFAULT_TASK_TIMEOUT, Execution, Opening, TASK_TIMEOUT_MAX, new_run_id,
-};
+use crate::execution::{DEFAULT_TASK_TIMEOUT, Execution, Opening, TASK_TIMEOUT_MAX, new_run_id};
 use crate::id::RunRef;
 use crate::reply::{Refusal, Stop};
 use crate::retry;
@@ -126,7 +124,11 @@ impl NewRun {
         fill_in_timeouts(set, &mut started);
         let name = started.task_queue.take().unwrap_or_default().name;
         let kind = TaskQueueKind::Normal.into();
-        started.task_queue = Some(TaskQueue { name, kind, normal_name: String::new() });
+        started.task_queue = Some(TaskQueue {
+            name,
+            kind,
+            normal_name: String::new(),
+        });
         if let Some(policy) = started.retry_policy.take() {
             let policy = retry::with_defaults(Some(&policy));
             retry::validate(&policy).map_err(Refusal::InvalidArgument)?;
@@ -154,7 +156,11 @@ impl NewRun {
         started.original_execution_run_id.clone_from(&run_id);
         let workflow_id = request.workflow_id.to_owned();
         let opening = Opening {
-            run: RunRef { namespace: namespace.number, workflow_id, number },
+            run: RunRef {
+                namespace: namespace.number,
+                workflow_id,
+                number,
+            },
             run_id: run_id.clone(),
             request_id: request.request_id.to_owned(),
             started,
@@ -166,7 +172,8 @@ impl NewRun {
 }
 
 fn first_tick(set: &WriteSet<'_>, schedule: &str) -> Result<Span, Refusal> {
-    let cron = Cron::parse(schedule).map_err(|error| Refusal::InvalidArgument(error.to_string()))?;
+    let cron =
+        Cron::parse(schedule).map_err(|error| Refusal::InvalidArgument(error.to_string()))?;
     cron.backoff(set.now, set.now)
         .ok_or_else(|| Refusal::InvalidArgument(CronError::Never.to_string()))
 }
@@ -178,7 +185,9 @@ fn check_sizes(
     check_blob(set, started.input.as_ref().map_or(0, Message::encoded_len))?;
     let memo = started.memo.as_ref().map_or(0, Message::encoded_len);
     if u64::try_from(memo).unwrap_or(u64::MAX) > set.limits().memo_bytes_max {
-        return Err(Refusal::InvalidArgument("Memo size exceeds limit.".to_owned()));
+        return Err(Refusal::InvalidArgument(
+            "Memo size exceeds limit.".to_owned(),
+        ));
     }
     Ok(())
 }
@@ -186,7 +195,9 @@ fn check_sizes(
 /// Refuses a value over the blob limit.
 pub(super) fn check_blob(set: &WriteSet<'_>, size: usize) -> Result<(), Refusal> {
     if u64::try_from(size).unwrap_or(u64::MAX) > set.limits().blob_bytes_max {
-        return Err(Refusal::InvalidArgument("Blob data size exceeds limit.".to_owned()));
+        return Err(Refusal::InvalidArgument(
+            "Blob data size exceeds limit.".to_owned(),
+        ));
     }
     Ok(())
 }
@@ -197,12 +208,20 @@ fn fill_in_timeouts(set: &WriteSet<'_>, started: &mut WorkflowExecutionStartedEv
     let execution = Span::from_proto(started.workflow_execution_timeout.as_ref());
     let mut run = Span::from_proto(started.workflow_run_timeout.as_ref());
     if !execution.is_zero() {
-        run = if run.is_zero() { execution } else { run.min(execution) };
+        run = if run.is_zero() {
+            execution
+        } else {
+            run.min(execution)
+        };
         let expires_at = set.now.after(execution);
         started.workflow_execution_expiration_time = Some(expires_at.to_proto());
     }
     let mut task = Span::from_proto(started.workflow_task_timeout.as_ref());
-    task = if task.is_zero() { DEFAULT_TASK_TIMEOUT } else { task.min(TASK_TIMEOUT_MAX) };
+    task = if task.is_zero() {
+        DEFAULT_TASK_TIMEOUT
+    } else {
+        task.min(TASK_TIMEOUT_MAX)
+    };
     if !run.is_zero() {
         task = task.min(run);
     }

@@ -29,12 +29,16 @@ pub(crate) fn apply(
         identity: request.identity.clone(),
         ..WorkflowExecutionCancelRequestedEventAttributes::default()
     };
-    let event =
-        NewEvent::from(Attributes::WorkflowExecutionCancelRequestedEventAttributes(attributes))
-            .with_links(request.links.clone());
+    let event = NewEvent::from(Attributes::WorkflowExecutionCancelRequestedEventAttributes(
+        attributes,
+    ))
+    .with_links(request.links.clone());
     execution.add_or_buffer(event)?;
     execution.run.cancel_requested = true;
-    execution.run.cancel_request_id.clone_from(&request.request_id);
+    execution
+        .run
+        .cancel_request_id
+        .clone_from(&request.request_id);
     if !execution.has_started_workflow_task() {
         // A run that still waits for its first task hears of it at once.
         execution.schedule_first_workflow_task()?;

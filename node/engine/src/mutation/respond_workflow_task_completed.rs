@@ -10,10 +10,10 @@ use crate::mutation::TaskToken;
 use crate::reply::{Fault, Refusal, Reply, Stop};
 use crate::tables::{LastCompletion, Namespace, StickyQueue, WorkflowTask, WriteSet};
 use crate::time::Span;
+use steadfast_proto::temporal::deployment::v1::WorkerDeploymentVersion;
 use steadfast_proto::temporal::enums::v1::{
     TimeoutType, WorkerVersioningMode, WorkflowTaskFailedCause,
 };
-use steadfast_proto::temporal::deployment::v1::WorkerDeploymentVersion;
 use steadfast_proto::temporal::failure::v1::failure::FailureInfo;
 use steadfast_proto::temporal::failure::v1::{Failure, ServerFailureInfo};
 use steadfast_proto::temporal::history::v1::WorkflowTaskCompletedEventAttributes;
@@ -41,7 +41,11 @@ pub(crate) fn apply(
     if is_heartbeat(request) && heartbeat_is_over(&execution) {
         return time_out(execution);
     }
-    let attempt = execution.run.workflow_task.as_ref().map_or(1, |task| task.attempt);
+    let attempt = execution
+        .run
+        .workflow_task
+        .as_ref()
+        .map_or(1, |task| task.attempt);
     let namespace = namespace_by_number(execution.set, execution.run.run.namespace)?;
     match complete(execution, &namespace, token, request) {
         Ok(reply) => Ok(reply),
@@ -57,18 +61,31 @@ pub(crate) fn apply(
         }
         Err(CommandError::TooLarge { cause, message }) => {
             set.rollback();
-            fail(set, token, request, cause, &failure_text(cause, &message), true)
+            fail(
+                set,
+                token,
+                request,
+                cause,
+                &failure_text(cause, &message),
+                true,
+            )
         }
     }
 }
 
 /// A completion that was accepted before gets the answer of then: a lost reply loses no task.
 fn same_answer(execution: &Execution<'_, '_>, token: &TaskToken) -> Result<Option<Reply>, Fault> {
-    let Some(last) = execution.run.last_completion.as_ref().filter(|last| last.claim == token.claim)
+    let Some(last) = execution
+        .run
+        .last_completion
+        .as_ref()
+        .filter(|last| last.claim == token.claim)
     else {
         return Ok(None);
     };
-    let again = execution.is_started_by(last.new_task_claim).then(|| execution.assigned_again());
+    let again = execution
+        .is_started_by(last.new_task_claim)
+        .then(|| execution.assigned_again());
     let new_task = again.flatten().map(|mut task| {
         task.sticky = true;
         Box::new(AssignedTask::Workflow(task))
@@ -77,7 +94,11 @@ fn same_answer(execution: &Execution<'_, '_>, token: &TaskToken) -> Result<Optio
     for scheduled_event_id in &last.eager_activities {
         eager_activities.extend(activity::assigned_again(execution, *scheduled_event_id)?);
     }
-    Ok(Some(Reply::WorkflowTaskCompleted { new_task, eager_activities, reset_history_event_id: 0 }))
+    Ok(Some(Reply::WorkflowTaskCompleted {
+        new_task,
+        eager_activities,
+        reset_history_event_id: 0,
+    }))
 }
 
 fn is_heartbeat(request: &RespondWorkflowTaskCompletedRequest) -> bool {
@@ -87,7 +108,11 @@ fn is_heartbeat(request: &RespondWorkflowTaskCompletedRequest) -> bool {
 }
 
 fn heartbeat_is_over(execution: &Execution<'_, '_>) -> bool {
-    let since = execution.run.workflow_task.as_ref().map(|task| task.original_scheduled_at);
+    let since = execution
+        .run
+        .workflow_task
+        .as_ref()
+        .map(|task| task.original_scheduled_at);
     since.is_some_and(|since| execution.set.now.since(since) > HEARTBEAT_MAX)
 }
 
@@ -105,7 +130,9 @@ fn complete(
     token: &TaskToken,
     request: &RespondWorkflowTaskCompletedRequest,
 ) -> Result<Reply, CommandError> {
-    let Some(task) = execution.end_completed_task() else { return Err(task_not_found().into()) };
+    let Some(task) = execution.end_completed_task() else {
+        return Err(task_not_found().into());
+    };
     let completed_event_id = execution.add_event(completed_attributes(&task, request));
     remember_worker(&mut execution, request);
     let mut completion = Completion {
@@ -113,20 +140,24 @@ fn complete(
         namespace,
         completed_event_id,
         eager_activities: Vec::new(),
+        unhandled_events: execution.has_buffered_events(),
         needs_task: request.force_create_new_workflow_task,
         next_run: None,
     };
     for command in &request.commands {
+        if execution.set.is_full() {
+            let text = "the workflow task completion has too many commands".to_owned();
+            return Err(Refusal::InvalidArgument(text).into());
+        }
         apply_command(&mut execution, &mut completion, command.clone())?;
     }
-    let new_task = if execution.is_open()
-        && (completion.needs_task || execution.has_buffered_events())
-    {
-        let heartbeat = is_heartbeat(request).then_some(task.original_scheduled_at);
-        schedule_next(&mut execution, request, heartbeat)?
-    } else {
-        None
-    };
+    let new_task =
+        if execution.is_open() && (completion.needs_task || execution.has_buffered_events()) {
+            let heartbeat = is_heartbeat(request).then_some(task.original_scheduled_at);
+            schedule_next(&mut execution, request, heartbeat)?
+        } else {
+            None
+        };
     let new_task_claim = new_task.as_ref().map_or(0, |(_, claim)| *claim);
     let (eager_activities, next_run) = (completion.eager_activities, completion.next_run);
     execution.run.last_completion = Some(LastCompletion {
@@ -172,7 +203,10 @@ fn schedule_next(
     Ok(Some((Box::new(AssignedTask::Workflow(task)), claim)))
 }
 
-#[expect(deprecated, reason = "workers still send these fields and they are written into the event")]
+#[expect(
+    deprecated,
+    reason = "workers still send these fields and they are written into the event"
+)]
 fn completed_attributes(
     task: &WorkflowTask,
     request: &RespondWorkflowTaskCompletedRequest,
@@ -215,22 +249,33 @@ fn remember_worker(
     let sticky = request.sticky_attributes.as_ref().and_then(|sticky| {
         let name = sticky.worker_task_queue.as_ref()?.name.clone();
         let schedule_to_start = Span::from_proto(sticky.schedule_to_start_timeout.as_ref());
-        (!name.is_empty()).then_some(StickyQueue { name, schedule_to_start })
+        (!name.is_empty()).then_some(StickyQueue {
+            name,
+            schedule_to_start,
+        })
     });
     execution.set_sticky(sticky);
     let stamp = request.worker_version_stamp.as_ref();
     let options = request.deployment_options.as_ref();
     let mut version = WorkerVersion {
-        build_id: stamp.map(|stamp| stamp.build_id.clone()).unwrap_or_default(),
+        build_id: stamp
+            .map(|stamp| stamp.build_id.clone())
+            .unwrap_or_default(),
         use_versioning: stamp.is_some_and(|stamp| stamp.use_versioning),
-        deployment_name: options.map(|options| options.deployment_name.clone()).unwrap_or_default(),
+        deployment_name: options
+            .map(|options| options.deployment_name.clone())
+            .unwrap_or_default(),
     };
     if let Some(options) = options
         && version.build_id.is_empty()
     {
         version.build_id.clone_from(&options.build_id);
     }
-    execution.note_build_id(stamp.filter(|stamp| !stamp.use_versioning).map(|stamp| stamp.build_id.as_str()));
+    execution.note_build_id(
+        stamp
+            .filter(|stamp| !stamp.use_versioning)
+            .map(|stamp| stamp.build_id.as_str()),
+    );
     execution.set_worker_version(version);
 }
 
@@ -244,7 +289,10 @@ fn fail(
     terminate: bool,
 ) -> Result<Reply, Stop> {
     let mut execution = load(set, token, &request.namespace)?;
-    #[expect(deprecated, reason = "workers still send it and it is written into the event")]
+    #[expect(
+        deprecated,
+        reason = "workers still send it and it is written into the event"
+    )]
     let binary_checksum = request.binary_checksum.clone();
     let failure = Failure {
         message: text.to_owned(),
@@ -264,5 +312,7 @@ fn fail(
         execution.schedule_workflow_task()?;
     }
     execution.finish()?;
-    Err(Stop::RefusedWithChanges(Refusal::InvalidArgument(text.to_owned())))
+    Err(Stop::RefusedWithChanges(Refusal::InvalidArgument(
+        text.to_owned(),
+    )))
 }

@@ -17,7 +17,10 @@ pub(crate) fn apply(
     if !execution.is_started_by(token.claim) {
         return Err(task_not_found().into());
     }
-    #[expect(deprecated, reason = "workers still send it and it is written into the event")]
+    #[expect(
+        deprecated,
+        reason = "workers still send it and it is written into the event"
+    )]
     let binary_checksum = request.binary_checksum.clone();
     execution.fail_workflow_task(TaskFailure {
         cause: request.cause,

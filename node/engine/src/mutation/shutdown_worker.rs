@@ -15,6 +15,10 @@ pub(crate) fn apply(
         return Ok(Reply::Done);
     }
     let name = sticky_task_queue.to_owned();
-    let queue = QueueKey { namespace, kind: TaskKind::Workflow, name };
+    let queue = QueueKey {
+        namespace,
+        kind: TaskKind::Workflow,
+        name,
+    };
     super::abandon_sticky_queue::apply(set, &queue)
 }

@@ -17,7 +17,13 @@ pub(crate) fn apply(
     request: &SignalWithStartWorkflowExecutionRequest,
 ) -> Result<Reply, Stop> {
     let namespace = namespace_of(set, &request.namespace)?;
-    check_blob(set, request.signal_input.as_ref().map_or(0, Message::encoded_len))?;
+    check_blob(
+        set,
+        request
+            .signal_input
+            .as_ref()
+            .map_or(0, Message::encoded_len),
+    )?;
     let policies = Policies::with_default(
         request.workflow_id_reuse_policy,
         request.workflow_id_conflict_policy,

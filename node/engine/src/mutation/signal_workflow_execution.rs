@@ -95,8 +95,10 @@ pub(super) fn add_signal(
         request_id: signal.request_id.to_owned(),
         ..WorkflowExecutionSignaledEventAttributes::default()
     };
-    let event = NewEvent::from(Attributes::WorkflowExecutionSignaledEventAttributes(attributes))
-        .with_links(signal.links);
+    let event = NewEvent::from(Attributes::WorkflowExecutionSignaledEventAttributes(
+        attributes,
+    ))
+    .with_links(signal.links);
     let event_id = execution.add_or_buffer(event)?;
     execution.remember_request(signal.request_id, made, event_id.unwrap_or(0));
     execution.run.signal_count += 1;

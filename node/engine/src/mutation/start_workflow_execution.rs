@@ -21,15 +21,25 @@ pub(crate) fn apply(
         let text = "completion callbacks are not implemented yet".to_owned();
         return Err(Refusal::Unimplemented(text).into());
     }
-    let policies =
-        Policies::of(request.workflow_id_reuse_policy, request.workflow_id_conflict_policy)?;
+    let policies = Policies::of(
+        request.workflow_id_reuse_policy,
+        request.workflow_id_conflict_policy,
+    )?;
     let new_run = NewRun::of_start(set, &namespace, request)?;
     let existing = super::id_policy::current(set, &namespace, &request.workflow_id)?;
     match decide(existing.as_deref(), &request.request_id, policies)? {
         Decision::SameRequest(run) => {
             let execution = load(set, &run)?;
-            let eager = request.request_eager_execution.then(|| execution.assigned_again()).flatten();
-            Ok(started_reply(&execution, &namespace, true, eager.map(AssignedTask::Workflow)))
+            let eager = request
+                .request_eager_execution
+                .then(|| execution.assigned_again())
+                .flatten();
+            Ok(started_reply(
+                &execution,
+                &namespace,
+                true,
+                eager.map(AssignedTask::Workflow),
+            ))
         }
         Decision::UseExisting(run) => {
             let execution = load(set, &run)?;
@@ -42,7 +52,9 @@ pub(crate) fn apply(
             let mut execution = open_new_run(set, new_run);
             execution.schedule_workflow_task()?;
             let eager = if execution.run_started_eagerly() {
-                Some(AssignedTask::Workflow(execution.start_workflow_task_inline(&request.identity)?))
+                Some(AssignedTask::Workflow(
+                    execution.start_workflow_task_inline(&request.identity)?,
+                ))
             } else {
                 None
             };
@@ -86,7 +98,9 @@ fn use_existing(
 ) -> Result<Reply, Stop> {
     let made = EventType::WorkflowExecutionOptionsUpdated;
     let mut reply = started_reply(&execution, namespace, false, None);
-    let Some(options) = request.on_conflict_options.filter(|options| options.attach_request_id)
+    let Some(options) = request
+        .on_conflict_options
+        .filter(|options| options.attach_request_id)
     else {
         return Ok(reply);
     };
@@ -100,8 +114,9 @@ fn use_existing(
         attached_request_id: request.request_id.clone(),
         ..WorkflowExecutionOptionsUpdatedEventAttributes::default()
     };
-    let mut event =
-        NewEvent::from(Attributes::WorkflowExecutionOptionsUpdatedEventAttributes(attributes));
+    let mut event = NewEvent::from(Attributes::WorkflowExecutionOptionsUpdatedEventAttributes(
+        attributes,
+    ));
     event.worker_may_ignore = true;
     if options.attach_links {
         event.links.clone_from(&request.links);

@@ -23,7 +23,11 @@ pub(crate) fn apply(
     let mut execution = Execution::find(set, &target)?;
     check_first_run(&execution, &request.first_execution_run_id)?;
     execution.check_open()?;
-    let reason = if request.reason.is_empty() { REASON_DEFAULT } else { &request.reason };
+    let reason = if request.reason.is_empty() {
+        REASON_DEFAULT
+    } else {
+        &request.reason
+    };
     let (details, links) = (request.details.clone(), request.links.clone());
     execution.terminate(reason, details, &request.identity, links)?;
     execution.finish()?;

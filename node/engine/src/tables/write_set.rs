@@ -11,8 +11,12 @@ use std::sync::Arc;
 /// Puts (`Some`) and deletes (`None`) by key.
 pub type Changes = BTreeMap<Key, Option<Arc<Record>>>;
 
-/// Records read and written by one mutation, at most (design D2).
-const RECORDS_MAX: usize = 4_000;
+/// Records written by one mutation, at most: a workflow task may schedule the 2,000 activities that
+/// a run can have pending, each with record, id, queue entry and up to four due items. More than
+/// that is a bug, and refused by a panic before anything is touched.
+const RECORDS_MAX: usize = 20_000;
+/// From here on no more commands are applied in one mutation.
+const RECORDS_FULL: usize = RECORDS_MAX - 2_000;
 
 /// One mutation's view of the state, and what it wants changed.
 pub struct WriteSet<'tables> {
@@ -57,7 +61,12 @@ impl<'tables> WriteSet<'tables> {
         let meta = match tables.get(&keys::meta_key())?.as_deref() {
             Some(Record::Meta(meta)) => meta.clone(),
             Some(other) => return Err(wrong(other)),
-            None => Meta { next_run: 1, next_namespace: 1, next_task: 1, ..Meta::default() },
+            None => Meta {
+                next_run: 1,
+                next_namespace: 1,
+                next_task: 1,
+                ..Meta::default()
+            },
         };
         let limits = match tables.get(&keys::config_key())? {
             Some(record) => record,
@@ -133,6 +142,12 @@ impl<'tables> WriteSet<'tables> {
         assert!(self.changes.len() <= RECORDS_MAX, "a mutation is bounded");
     }
 
+    /// Whether so much was written that a list of commands has to stop.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.changes.len() >= RECORDS_FULL
+    }
+
     /// Up to `limit` records of a prefix, as this mutation sees them.
     ///
     /// # Errors
@@ -166,8 +181,13 @@ impl<'tables> WriteSet<'tables> {
             std::ops::Bound::Excluded(to),
         ));
         let changed: Vec<_> = changed.collect();
-        let deleted = changed.iter().filter(|(_, change)| change.is_none()).count();
-        let stored = self.tables.scan(from, to, limit.saturating_add(deleted), reverse)?;
+        let deleted = changed
+            .iter()
+            .filter(|(_, change)| change.is_none())
+            .count();
+        let stored = self
+            .tables
+            .scan(from, to, limit.saturating_add(deleted), reverse)?;
         let mut merged: BTreeMap<Key, Arc<Record>> = stored.into_iter().collect();
         for (key, change) in changed {
             match change {
@@ -176,7 +196,11 @@ impl<'tables> WriteSet<'tables> {
             };
         }
         let entries = merged.into_iter();
-        Ok(if reverse { entries.rev().take(limit).collect() } else { entries.take(limit).collect() })
+        Ok(if reverse {
+            entries.rev().take(limit).collect()
+        } else {
+            entries.take(limit).collect()
+        })
     }
 
     /// Takes everything back that this mutation did, but for the clock.
@@ -258,7 +282,10 @@ impl Tables for WriteSet<'_> {
 /// A record of another family under a key: the state is damaged.
 #[must_use]
 pub(crate) fn wrong(record: &Record) -> Fault {
-    Fault::Decode(format!("record of another family: {:.80}", format!("{record:?}")))
+    Fault::Decode(format!(
+        "record of another family: {:.80}",
+        format!("{record:?}")
+    ))
 }
 
 fn unreachable_limits() -> &'static Limits {

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 use steadfast_engine::effect::Effect;
-use steadfast_engine::mutation::{Mutation, ProposalId, Proposed};
 use steadfast_engine::id::{Reservation, RunRef};
+use steadfast_engine::mutation::{Mutation, ProposalId, Proposed};
 use steadfast_engine::tables::{Key, Record, Run, Tables, keys};
 use steadfast_engine::{Fault, Refusal, Reply, Timestamp, apply};
 use steadfast_proto::temporal::history::v1::{History, HistoryEvent};
@@ -30,7 +30,11 @@ impl Tables for Memory {
         let bounds = (Bound::Included(from), Bound::Excluded(to));
         let range = self.0.range::<[u8], _>(bounds);
         let range = range.map(|(key, record)| (key.clone(), Arc::clone(record)));
-        Ok(if reverse { range.rev().take(limit).collect() } else { range.take(limit).collect() })
+        Ok(if reverse {
+            range.rev().take(limit).collect()
+        } else {
+            range.take(limit).collect()
+        })
     }
 }
 
@@ -46,7 +50,11 @@ impl World {
     /// A cluster with the namespace `default` (number 2: the server's own is 1).
     pub(crate) fn new() -> Self {
         let now = Timestamp(1_700_000_000_000_000_000);
-        let mut world = Self { memory: Memory::default(), now, draws: 0 };
+        let mut world = Self {
+            memory: Memory::default(),
+            now,
+            draws: 0,
+        };
         let bootstrap = Mutation::Bootstrap {
             cluster_id: "c".into(),
             namespaces: vec!["default".into()],
@@ -68,7 +76,10 @@ impl World {
         let mut entropy = [0; 16];
         entropy[..8].copy_from_slice(&self.draws.to_be_bytes());
         let proposed = Proposed {
-            proposal: ProposalId { boot: 1, sequence: self.draws },
+            proposal: ProposalId {
+                boot: 1,
+                sequence: self.draws,
+            },
             now: self.now,
             entropy,
             reservations,
@@ -76,7 +87,10 @@ impl World {
         };
         let applied = apply(&self.memory, &proposed).unwrap();
         let again = apply(&self.memory, &proposed).unwrap();
-        assert_eq!(applied.changes, again.changes, "each replica changes the same");
+        assert_eq!(
+            applied.changes, again.changes,
+            "each replica changes the same"
+        );
         assert_eq!(applied.effects, again.effects);
         for (key, change) in applied.changes {
             match change {
@@ -102,7 +116,9 @@ impl World {
         let end = keys::prefix_end(&prefix);
         let (mut events, mut bytes) = (Vec::new(), 0);
         for (_, record) in self.memory.scan(&prefix, &end, usize::MAX, false).unwrap() {
-            let Record::HistoryBatch(batch) = &*record else { panic!("{record:?}") };
+            let Record::HistoryBatch(batch) = &*record else {
+                panic!("{record:?}")
+            };
             let history: History = prost::Message::decode(Bytes::clone(&batch.events)).unwrap();
             assert_eq!(history.events.len(), usize::try_from(batch.count).unwrap());
             bytes += i64::try_from(batch.events.len()).unwrap();

@@ -92,8 +92,11 @@ impl Execution<'_, '_> {
 
     fn count_attempt(&mut self, task: &WorkflowTask) {
         let was_sticky = self.run.sticky.take().is_some();
-        self.run.workflow_task_attempt =
-            if was_sticky { 1 } else { task.attempt.saturating_add(1) };
+        self.run.workflow_task_attempt = if was_sticky {
+            1
+        } else {
+            task.attempt.saturating_add(1)
+        };
     }
 
     /// Removes the task with its due times and its queue entry.
@@ -131,7 +134,9 @@ impl Execution<'_, '_> {
     /// # Errors
     /// [`Fault`] when storage is broken.
     pub(crate) fn move_to_normal_queue(&mut self) -> Result<bool, Fault> {
-        let Some(mut task) = self.run.workflow_task.take() else { return Ok(false) };
+        let Some(mut task) = self.run.workflow_task.take() else {
+            return Ok(false);
+        };
         let sequence = match &mut task.phase {
             WorkflowTaskPhase::Scheduled { task } => std::mem::take(task),
             WorkflowTaskPhase::Started { .. } => std::mem::take(&mut task.returned),
@@ -142,7 +147,10 @@ impl Execution<'_, '_> {
             task_queue::remove(self.set, &queue, sequence);
             if !task.schedule_to_start.is_zero() {
                 let at = task.scheduled_at.after(task.schedule_to_start);
-                self.remove_due(at, &DueKind::WorkflowTaskScheduleToStart { task: task.number });
+                self.remove_due(
+                    at,
+                    &DueKind::WorkflowTaskScheduleToStart { task: task.number },
+                );
                 task.schedule_to_start = Span::ZERO;
             }
             task.queue.clone_from(&self.run.task_queue);
@@ -158,8 +166,12 @@ impl Execution<'_, '_> {
     /// is not the current one.
     pub(crate) fn return_workflow_task(&mut self, of_claim: u64) -> bool {
         let next_claim = self.run.next_claim;
-        let Some(task) = self.run.workflow_task.as_mut() else { return false };
-        let WorkflowTaskPhase::Started { claim, .. } = &mut task.phase else { return false };
+        let Some(task) = self.run.workflow_task.as_mut() else {
+            return false;
+        };
+        let WorkflowTaskPhase::Started { claim, .. } = &mut task.phase else {
+            return false;
+        };
         if *claim != of_claim || task.returned != 0 {
             return false;
         }

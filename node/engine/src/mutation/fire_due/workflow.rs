@@ -20,7 +20,9 @@ pub(super) fn fire_timers(mut execution: Execution<'_, '_>) -> Result<(), Fault>
     let prefix = keys::timer_prefix(&execution.run.run);
     let mut due = Vec::new();
     for (key, record) in execution.set.scan_prefix(&prefix, TIMERS_MAX, false)? {
-        let Record::UserTimer(timer) = record.as_ref() else { return Err(wrong_record(&record)) };
+        let Record::UserTimer(timer) = record.as_ref() else {
+            return Err(wrong_record(&record));
+        };
         if timer.fire_at <= execution.set.now {
             // The id follows its two-byte length.
             let id = key.get(prefix.len() + 2..).unwrap_or_default();
@@ -35,9 +37,15 @@ pub(super) fn fire_timers(mut execution: Execution<'_, '_>) -> Result<(), Fault>
     for (fire_at, started_event_id, timer_id, key) in due {
         execution.set.delete(key);
         execution.run.pending_timers = execution.run.pending_timers.saturating_sub(1);
-        let kind = DueKind::UserTimer { started_event_id, timer_id: timer_id.clone() };
+        let kind = DueKind::UserTimer {
+            started_event_id,
+            timer_id: timer_id.clone(),
+        };
         execution.remove_due(fire_at, &kind);
-        let attributes = TimerFiredEventAttributes { timer_id, started_event_id };
+        let attributes = TimerFiredEventAttributes {
+            timer_id,
+            started_event_id,
+        };
         execution.add_or_buffer(Attributes::TimerFiredEventAttributes(attributes))?;
     }
     if !execution.has_started_workflow_task() {
@@ -47,7 +55,10 @@ pub(super) fn fire_timers(mut execution: Execution<'_, '_>) -> Result<(), Fault>
 }
 
 /// A sticky queue's worker did not come in time: the task goes to the normal queue.
-pub(super) fn schedule_to_start(mut execution: Execution<'_, '_>, number: u64) -> Result<(), Fault> {
+pub(super) fn schedule_to_start(
+    mut execution: Execution<'_, '_>,
+    number: u64,
+) -> Result<(), Fault> {
     let waits = execution.run.workflow_task.as_ref().is_some_and(|task| {
         task.number == number && matches!(task.phase, WorkflowTaskPhase::Scheduled { .. })
     });
@@ -96,14 +107,23 @@ pub(super) fn run_timeout(mut execution: Execution<'_, '_>) -> Result<(), Fault>
     } else {
         execution.next_run_after_failure(timeout_failure())?
     };
-    let new_execution_run_id = next.as_ref().map(|next| next.run_id().to_owned()).unwrap_or_default();
+    let new_execution_run_id = next
+        .as_ref()
+        .map(|next| next.run_id().to_owned())
+        .unwrap_or_default();
     let attributes = WorkflowExecutionTimedOutEventAttributes {
         retry_state: retry_state.into(),
         new_execution_run_id: new_execution_run_id.clone(),
     };
-    let event = NewEvent::from(Attributes::WorkflowExecutionTimedOutEventAttributes(attributes));
+    let event = NewEvent::from(Attributes::WorkflowExecutionTimedOutEventAttributes(
+        attributes,
+    ));
     let status = WorkflowExecutionStatus::TimedOut;
-    execution.close(Closing { status, event, new_execution_run_id })?;
+    execution.close(Closing {
+        status,
+        event,
+        new_execution_run_id,
+    })?;
     let set = execution.finish_into_set()?;
     match next {
         Some(next) => next.open(set),

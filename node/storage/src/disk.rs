@@ -4,6 +4,12 @@
 //! that loses what was not synced. All calls are synchronous; callers run on threads that may
 //! block (or, in simulation, on the one thread there is).
 
+mod real;
+mod simulated;
+
+pub use real::RealDisk;
+pub use simulated::{CrashLoss, DiskCounts, SimulatedDisk, Trace};
+
 use std::fmt::Debug;
 use std::io;
 use std::path::Path;
@@ -21,7 +27,7 @@ pub trait Disk: Send + Sync + Debug {
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Removes a directory and all that is in it; success when it does not exist.
     fn remove_dir_all(&self, path: &Path) -> io::Result<()>;
-    /// Creates a directory and its parents.
+    /// Creates a directory and its parents, and makes those that are new durable.
     fn create_dir_all(&self, path: &Path) -> io::Result<()>;
     /// The names of a directory's entries, sorted.
     fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
@@ -31,7 +37,13 @@ pub trait Disk: Send + Sync + Debug {
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
     /// Bytes free for us and bytes in all on the device that holds `dir`.
     fn space(&self, dir: &Path) -> io::Result<Space>;
+    /// Takes a lock on a file, creating it when needed, and holds it until the guard is dropped or
+    /// the process ends. Fails with [`io::ErrorKind::WouldBlock`] when somebody else holds it.
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn DiskLock>>;
 }
+
+/// Holds a lock of [`Disk::lock`] while it lives.
+pub trait DiskLock: Send + Sync + Debug {}
 
 /// An open file of a [`Disk`].
 pub trait DiskFile: Send + Sync + Debug {

@@ -1,0 +1,133 @@
+//! What is left after a crash.
+
+use super::CrashLoss;
+use super::contents::{Contents, FileChange, FileContents, Node, apply, write_into};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The unit in which a device writes: a torn write ends between two of them.
+const SECTOR_BYTES: usize = 512;
+
+/// xorshift64*: small, and the same everywhere.
+struct Choices(u64);
+
+impl Choices {
+    fn new(seed: u64) -> Choices {
+        // Zero is the one state that xorshift never leaves; mixing keeps near seeds apart.
+        Choices((seed ^ 0x9e37_79b9_7f4a_7c15).wrapping_mul(0xbf58_476d_1ce4_e5b9) | 1)
+    }
+
+    /// Evenly one of `0..bound`, which must not be zero.
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        let high = self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33;
+        usize::try_from(high).unwrap_or(0) % bound
+    }
+}
+
+impl Contents {
+    pub(super) fn crash(&mut self, loss: CrashLoss) {
+        match loss {
+            CrashLoss::Nothing => {}
+            CrashLoss::AllUnsynced => {
+                self.names_survive(|_| 0);
+                self.bytes_survive(|file| file.synced.clone());
+            }
+            CrashLoss::Seeded(seed) => {
+                let mut choices = Choices::new(seed);
+                self.names_survive(|changes| choices.below(changes + 1));
+                self.bytes_survive(|file| survivor(file, &mut choices));
+            }
+        }
+        let named: BTreeSet<u64> = self
+            .names
+            .values()
+            .filter_map(|node| match node {
+                Node::File(file) => Some(*file),
+                Node::Dir => None,
+            })
+            .collect();
+        self.files.retain(|file, _| named.contains(file));
+        self.locks.clear();
+        self.power_cut = None;
+        self.failing_sync = None;
+        self.life += 1;
+    }
+
+    /// Of each directory's unsynced changes, the first `kept(count)` survive.
+    fn names_survive(&mut self, mut kept: impl FnMut(usize) -> usize) {
+        let unsynced = std::mem::take(&mut self.unsynced_names);
+        let mut left = BTreeMap::new();
+        for (dir, _) in &unsynced {
+            *left.entry(dir.clone()).or_insert(0usize) += 1;
+        }
+        for count in left.values_mut() {
+            *count = kept(*count);
+        }
+        for (dir, change) in &unsynced {
+            if let Some(count) = left.get_mut(dir).filter(|count| **count > 0) {
+                *count -= 1;
+                apply(&mut self.synced_names, change);
+            }
+        }
+        self.names = self.synced_names.clone();
+    }
+
+    fn bytes_survive(&mut self, mut survivor: impl FnMut(&FileContents) -> Vec<u8>) {
+        for file in self.files.values_mut() {
+            file.synced = survivor(file);
+            file.current = file.synced.clone();
+            file.unsynced.clear();
+        }
+    }
+}
+
+/// A file's bytes after a power failure, as the seed chooses.
+fn survivor(file: &FileContents, choices: &mut Choices) -> Vec<u8> {
+    if file.unsynced.is_empty() {
+        return file.synced.clone();
+    }
+    match choices.below(4) {
+        0 => file.synced.clone(),
+        1 => file.current.clone(),
+        2 => prefix(file, choices),
+        _ => sectors(file, choices),
+    }
+}
+
+/// The first writes, and a part of the next one.
+fn prefix(file: &FileContents, choices: &mut Choices) -> Vec<u8> {
+    let mut bytes = file.synced.clone();
+    let whole = choices.below(file.unsynced.len());
+    for change in &file.unsynced[..whole] {
+        change.apply(&mut bytes);
+    }
+    if let FileChange::Write {
+        offset,
+        bytes: written,
+    } = &file.unsynced[whole]
+    {
+        let mut part = choices.below(written.len() + 1);
+        if choices.below(2) == 0 {
+            part -= part % SECTOR_BYTES;
+        }
+        write_into(&mut bytes, *offset, &written[..part]);
+    }
+    bytes
+}
+
+/// Any set of sectors: a device that writes in its own order.
+fn sectors(file: &FileContents, choices: &mut Choices) -> Vec<u8> {
+    let mut bytes = file.synced.clone();
+    bytes.resize(file.current.len(), 0);
+    for (sector, current) in bytes
+        .chunks_mut(SECTOR_BYTES)
+        .zip(file.current.chunks(SECTOR_BYTES))
+    {
+        if choices.below(2) == 0 {
+            sector.copy_from_slice(current);
+        }
+    }
+    bytes
+}

@@ -365,7 +365,9 @@ impl Story {
         let last = entries.last().or(purged);
         // The hint may have survived entries that did not; what is purged was committed.
         let held = |place: &Position| last.is_some_and(|last| place.index <= last.index);
-        let committed = committed.filter(held).or(purged);
+        let beyond_purged =
+            |place: &Position| purged.is_none_or(|purged| place.index > purged.index);
+        let committed = committed.filter(held).filter(beyond_purged).or(purged);
         Ok(Replay {
             entries,
             vote,

@@ -28,7 +28,8 @@ impl Random {
 /// What a log should hold.
 #[derive(Debug, Clone, Default, PartialEq)]
 struct Model {
-    entries: BTreeMap<u64, LogEntry>,
+    /// Term and length of each; the content follows from the index.
+    entries: BTreeMap<u64, (u64, usize)>,
     vote: Option<Bytes>,
     purged: Option<Position>,
 }
@@ -39,15 +40,17 @@ impl Model {
         let entries = log.read(first, u64::MAX, usize::MAX).unwrap();
         let last = entries.last().map(|entry| entry.position).or(log.purged());
         assert_eq!(log.last(), last);
-        let entries = entries
-            .into_iter()
-            .map(|entry| (entry.position.index, entry))
-            .collect();
-        Model {
-            entries,
+        let mut model = Model {
             vote: log.vote(),
             purged: log.purged(),
+            ..Model::default()
+        };
+        for found in entries {
+            let (Position { term, index, .. }, len) = (found.position, found.payload.len());
+            assert_eq!(found, entry(term, index, len));
+            model.entries.insert(index, (term, len));
         }
+        model
     }
 
     fn purged_index(&self) -> u64 {
@@ -73,37 +76,45 @@ fn options(random: &mut Random) -> LogOptions {
     }
 }
 
-/// Asks for something; the model becomes what it should be afterwards. True when it is answered.
+/// Asks for something, and adds what the log may hold from then on to the models: the parts of an
+/// append too, of which a crash may leave the first entries.
 fn act(
     log: &Log,
-    model: &mut Model,
+    models: &mut Vec<Model>,
     random: &mut Random,
     term: u64,
-    done: impl FnOnce() + Send + 'static,
-) -> bool {
+    answered: &Arc<AtomicUsize>,
+) {
+    let mut model = models.last().unwrap().clone();
+    let (purged, last) = (model.purged_index(), model.last_index());
+    let choice = random.below(20);
+    let count = if choice < 14 { random.below(4) } else { 0 };
+    let (at, answered) = (models.len() + count.max(1) as usize - 1, answered.clone());
     let done = Box::new(move |result: Result<(), _>| {
         if result.is_ok() {
-            done()
+            let before = answered.swap(at, Ordering::SeqCst);
+            assert!(before < at, "answered {at} after {before}");
         }
     });
-    let (purged, last) = (model.purged_index(), model.last_index());
-    match random.below(20) {
+    match choice {
         0..=13 => {
-            let count = random.below(4);
             let entries: Vec<LogEntry> = (last + 1..=last + count)
                 .map(|index| entry(term, index, random.below(900) as usize))
                 .collect();
-            model
-                .entries
-                .extend(entries.iter().map(|e| (e.position.index, e.clone())));
+            for new in &entries {
+                let kept = (new.position.term, new.payload.len());
+                model.entries.insert(new.position.index, kept);
+                models.push(model.clone());
+            }
             log.append(entries, done);
-            return true;
+            if count > 0 {
+                return;
+            }
         }
         14..=15 => {
             let vote = Bytes::from(random.below(1 << 40).to_string());
             model.vote = Some(vote.clone());
             log.save_vote(vote, done);
-            return true;
         }
         16 => {
             let index = purged + random.below(last - purged + 1);
@@ -114,17 +125,14 @@ fn act(
             // Sometimes beyond the end, as after an installed snapshot.
             let beyond = random.below(2);
             let index = purged + 1 + random.below(last - purged + 1 + beyond);
-            let upto = model
-                .entries
-                .get(&index)
-                .map_or(position(term, index), |e| e.position);
-            model.purged = Some(upto);
+            let term = model.entries.get(&index).map_or(term, |(term, _)| *term);
+            model.purged = Some(position(term, index));
             model.entries.retain(|held, _| *held > index);
-            log.purge(upto);
+            log.purge(position(term, index));
         }
         _ => log.save_committed(log.last()),
     }
-    false
+    models.push(model);
 }
 
 /// One life up to a power cut; returns the disk after it and what may be on it.
@@ -155,17 +163,8 @@ async fn live(
     let slow = random.below(3);
     let task = tokio::spawn(writer.run_on_task(move || Duration::from_micros(slow * 100)));
     let answered = Arc::new(AtomicUsize::new(0));
-    for at in 1..=30 + random.below(30) as usize {
-        let mut model = models[at - 1].clone();
-        let seen = answered.clone();
-        act(&log, &mut model, random, term, move || {
-            let before = seen.swap(at, Ordering::SeqCst);
-            assert!(before < at, "answered {at} after {before}");
-        });
-        if log.poisoned().borrow().is_some() {
-            break;
-        }
-        models.push(model);
+    for _ in 0..30 + random.below(30) {
+        act(&log, &mut models, random, term, &answered);
         match random.below(3) {
             0 => tokio::task::yield_now().await,
             1 => tokio::time::sleep(Duration::from_micros(50)).await,

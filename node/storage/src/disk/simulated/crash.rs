@@ -40,6 +40,17 @@ impl Contents {
                 self.bytes_survive(|file| survivor(file, &mut choices));
             }
         }
+        if self.unsynced_names.is_empty() {
+            self.drop_nameless();
+        }
+        self.locks.clear();
+        self.power_cut = None;
+        self.failing_sync = None;
+        self.life += 1;
+    }
+
+    /// Forgets the bytes of files that have no name any more, not even one a crash could bring back.
+    fn drop_nameless(&mut self) {
         let named: BTreeSet<u64> = self
             .names
             .values()
@@ -49,10 +60,6 @@ impl Contents {
             })
             .collect();
         self.files.retain(|file, _| named.contains(file));
-        self.locks.clear();
-        self.power_cut = None;
-        self.failing_sync = None;
-        self.life += 1;
     }
 
     /// Of each directory's unsynced changes, the first `kept(count)` survive.

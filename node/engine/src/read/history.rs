@@ -137,7 +137,7 @@ pub fn tail(run: &Run) -> Bytes {
         let started = history::WorkflowTaskStartedEventAttributes {
             scheduled_event_id: task.scheduled_event_id,
             identity: task.identity.clone(),
-            request_id: task.poll.map(|poll| format!("{:016x}-{}", poll.boot, poll.sequence)).unwrap_or_default(),
+            request_id: task.poll.map(crate::execution::poll_text).unwrap_or_default(),
             suggest_continue_as_new: task.suggest_continue_as_new,
             history_size_bytes: task.history_bytes,
             ..Default::default()

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
+use steadfast_engine::check::check_state;
 use steadfast_engine::effect::Effect;
 use steadfast_engine::id::{Reservation, RunRef};
 use steadfast_engine::mutation::{Mutation, ProposalId, Proposed};
@@ -98,6 +99,8 @@ impl World {
                 None => self.memory.0.remove(&key),
             };
         }
+        let violations = check_state(&self.memory).unwrap();
+        assert!(violations.is_empty(), "{violations:#?}");
         (applied.reply, applied.effects)
     }
 

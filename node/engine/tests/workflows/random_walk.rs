@@ -3,6 +3,7 @@
 
 use prost_types::Duration;
 use std::collections::BTreeMap;
+use crate::world::World;
 use steadfast_engine::effect::{AssignedTask, Effect};
 use steadfast_engine::id::{
     NamespaceNumber, PollId, QueueKey, Reservation, TaskKind, WorkerVersion,
@@ -30,9 +31,6 @@ use steadfast_proto::temporal::history::v1::history_event::Attributes;
 use steadfast_proto::temporal::taskqueue::v1::{StickyExecutionAttributes, TaskQueue};
 use steadfast_proto::temporal::workflowservice::v1 as wire;
 
-#[path = "world/world.rs"]
-mod world;
-use world::World;
 
 const STEPS: usize = 1_500;
 const SEEDS: u64 = 12;

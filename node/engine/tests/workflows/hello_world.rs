@@ -1,5 +1,6 @@
 //! The smallest whole story, driven over plain records: start, task, activity, task, done.
 
+use crate::world::World;
 use steadfast_engine::effect::{AssignedTask, Effect};
 use steadfast_engine::id::{
     NamespaceNumber, PollId, QueueKey, Reservation, TaskKind, WorkerVersion,
@@ -16,9 +17,6 @@ use steadfast_proto::temporal::enums::v1::CommandType;
 use steadfast_proto::temporal::taskqueue::v1::TaskQueue;
 use steadfast_proto::temporal::workflowservice::v1 as wire;
 
-#[path = "world/world.rs"]
-mod world;
-use world::World;
 
 fn complete(world: &mut World, token: TaskToken, commands: Vec<Command>) -> Result<Reply, Refusal> {
     let request = wire::RespondWorkflowTaskCompletedRequest {

@@ -1,0 +1,9 @@
+//! Workflows, driven through `apply` over plain records.
+
+mod chains;
+mod hello_world;
+mod random_walk;
+mod starts;
+mod story;
+mod tasks;
+mod world;

@@ -12,13 +12,14 @@
 
 pub(crate) mod activity;
 mod buffer;
-mod build_ids;
+
 mod close;
 mod find;
 mod limits;
 mod links;
 mod next_run;
 mod open;
+mod own_search_attributes;
 mod workflow_task;
 
 pub use close::Closing;

@@ -2,6 +2,7 @@
 
 mod chains;
 mod hello_world;
+mod limits;
 mod random_walk;
 mod starts;
 mod story;

@@ -47,6 +47,7 @@ impl Execution<'_, '_> {
         self.run.last_completed_started_event_id = task.started_event_id;
         self.run.workflow_task_attempt = 1;
         self.run.close_attempted = false;
+        self.clear_problems();
         Some(task)
     }
 
@@ -54,6 +55,8 @@ impl Execution<'_, '_> {
     /// task that was sticky is tried again as a first attempt, any other is transient next.
     pub(crate) fn fail_workflow_task(&mut self, failure: TaskFailure) {
         let Some(task) = self.end_task() else { return };
+        let cause = WorkflowTaskFailedCause::try_from(failure.cause).unwrap_or_default();
+        self.note_problem(task.attempt, "WorkflowTaskFailed", &format!("{cause:?}"));
         if task.kind == WorkflowTaskKind::Normal {
             #[expect(deprecated, reason = "Temporal still writes the checksum")]
             self.add_event(Attributes::WorkflowTaskFailedEventAttributes(
@@ -74,6 +77,7 @@ impl Execution<'_, '_> {
     /// Times a task out: started, or waiting on a sticky queue.
     pub(crate) fn time_out_workflow_task(&mut self, timeout: TimeoutType) {
         let Some(task) = self.end_task() else { return };
+        self.note_problem(task.attempt, "WorkflowTaskTimedOut", &format!("{timeout:?}"));
         if task.kind == WorkflowTaskKind::Normal {
             self.add_event(Attributes::WorkflowTaskTimedOutEventAttributes(
                 WorkflowTaskTimedOutEventAttributes {

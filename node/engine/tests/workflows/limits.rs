@@ -1,0 +1,150 @@
+//! What happens at the limits.
+
+use crate::story::{complete_workflow, marker, start_request, timer};
+use crate::world::World;
+use expect_test::expect;
+use steadfast_engine::Refusal;
+use steadfast_engine::mutation::Mutation;
+use steadfast_engine::proto::Proto;
+use steadfast_proto::temporal::command::v1::command::Attributes;
+use steadfast_proto::temporal::common::v1::{Payload, Payloads};
+
+fn set(world: &mut World, key: &str, value: &str) {
+    let (key, value) = (key.into(), Some(value.into()));
+    world.call(Mutation::SetConfig { key, value }).unwrap();
+}
+
+#[test]
+fn a_history_over_its_limit_ends_the_workflow() {
+    let mut world = World::new();
+    set(&mut world, "limit.historyCount.error", "6");
+    world.start();
+    let task = world.task("q");
+    world.complete(&task.token, vec![marker("a"), marker("b"), marker("c")]).unwrap();
+    expect![[r#"
+        main Terminated
+          1 WorkflowExecutionStarted first=<run1> attempt=1
+          2 WorkflowTaskScheduled queue=q attempt=1
+          3 WorkflowTaskStarted scheduled=2
+          4 WorkflowTaskCompleted started=3
+          5 MarkerRecorded name=a
+          6 MarkerRecorded name=b
+          7 MarkerRecorded name=c
+          8 WorkflowExecutionTerminated reason="Workflow history count exceeds limit." by=history-service
+    "#]].assert_eq(&world.told());
+}
+
+#[test]
+fn a_long_history_suggests_to_continue_as_new() {
+    let mut world = World::new();
+    set(&mut world, "limit.historyCount.suggestContinueAsNew", "5");
+    world.start();
+    let task = world.task("q");
+    assert!(!world.runs()[0].workflow_task.as_ref().unwrap().suggest_continue_as_new);
+    world.complete(&task.token, vec![marker("a")]).unwrap();
+    world.signal("wake").unwrap();
+    world.task("q");
+    assert!(world.runs()[0].workflow_task.as_ref().unwrap().suggest_continue_as_new);
+}
+
+#[test]
+fn a_full_buffer_fails_the_task_and_nothing_is_lost() {
+    let mut world = World::new();
+    set(&mut world, "history.maximumBufferedEventsBatch", "3");
+    world.start();
+    let task = world.task("q");
+    for name in ["one", "two", "three"] {
+        world.signal(name).unwrap();
+    }
+    let late = world.complete(&task.token, vec![complete_workflow()]).unwrap_err();
+    assert_eq!(late.to_string(), "Workflow task not found.");
+    expect![[r#"
+        main Running
+          1 WorkflowExecutionStarted first=<run1> attempt=1
+          2 WorkflowTaskScheduled queue=q attempt=1
+          3 WorkflowTaskStarted scheduled=2
+          4 WorkflowTaskFailed cause=ForceCloseCommand by=history-service
+          5 WorkflowExecutionSignaled name=one
+          6 WorkflowExecutionSignaled name=two
+          7 WorkflowExecutionSignaled name=three
+          8 WorkflowTaskScheduled queue=q attempt=1
+    "#]].assert_eq(&world.told());
+}
+
+#[test]
+fn signals_have_an_end() {
+    let mut world = World::new();
+    set(&mut world, "history.maximumSignalsPerExecution", "2");
+    world.start();
+    world.signal("one").unwrap();
+    world.signal("two").unwrap();
+    let refused = world.signal("three").unwrap_err();
+    let text = "exceeded workflow execution limit for signal events".to_owned();
+    assert_eq!(refused, Refusal::InvalidArgument(text));
+}
+
+#[test]
+fn a_value_over_the_blob_limit_is_refused_at_the_door_and_ends_a_workflow_that_made_it() {
+    let mut world = World::new();
+    set(&mut world, "limit.blobSize.error", "100");
+    let large = Payloads { payloads: vec![Payload { data: vec![0; 200].into(), ..Payload::default() }] };
+    let mut request = start_request();
+    request.input = Some(large.clone());
+    let refused = world.call(Mutation::StartWorkflowExecution(Proto(request))).unwrap_err();
+    assert_eq!(refused.to_string(), "Blob data size exceeds limit.");
+    world.start();
+    let task = world.task("q");
+    let mut command = marker("large");
+    if let Some(Attributes::RecordMarkerCommandAttributes(attributes)) = &mut command.attributes {
+        attributes.details.insert("d".into(), large);
+    }
+    world.complete(&task.token, vec![timer("t", 1), command]).unwrap_err();
+    expect![[r#"
+        main Terminated
+          1 WorkflowExecutionStarted first=<run1> attempt=1
+          2 WorkflowTaskScheduled queue=q attempt=1
+          3 WorkflowTaskStarted scheduled=2
+          4 WorkflowTaskFailed cause=BadRecordMarkerAttributes failure=BadRecordMarkerAttributes: RecordMarkerCommandAttributes.Details exceeds size limit. by=worker
+          5 WorkflowExecutionTerminated reason="BadRecordMarkerAttributes: RecordMarkerCommandAttributes.Details exceeds size limit." by=history-service
+    "#]].assert_eq(&world.told());
+}
+
+#[test]
+fn a_quarantined_run_is_left_alone_but_can_be_deleted() {
+    let mut world = World::new();
+    world.start();
+    let task = world.task("q");
+    let run = task.token.run.clone();
+    world.call(Mutation::QuarantineRun { run, reason: "a bug".into() }).unwrap();
+    assert!(matches!(world.signal("x"), Err(Refusal::Quarantined(_))));
+    assert!(matches!(world.complete(&task.token, Vec::new()), Err(Refusal::Quarantined(_))));
+    // Its time-out is dropped, not tried for ever.
+    world.fire();
+    assert_eq!(world.next_due(), None);
+    let target = steadfast_engine::mutation::ExecutionTarget {
+        namespace: "default".into(),
+        workflow_id: "main".into(),
+        run_id: String::new(),
+    };
+    world.call(Mutation::DeleteWorkflowExecution(target)).unwrap();
+    assert!(world.runs().is_empty());
+}
+
+#[test]
+fn a_task_that_fails_five_times_is_reported_until_it_succeeds() {
+    let mut world = World::new();
+    world.start();
+    for _ in 0..5 {
+        let task = world.task("q");
+        world.fail(&task.token).unwrap();
+    }
+    let reported = |world: &World| {
+        let attributes = world.runs()[0].search_attributes.clone();
+        attributes.get("TemporalReportedProblems").map(|value| value.data.clone())
+    };
+    let value = reported(&world).unwrap();
+    assert!(value.starts_with(b"[\"category=WorkflowTaskFailed\""), "{value:?}");
+    let task = world.task("q");
+    world.complete(&task.token, Vec::new()).unwrap();
+    assert_eq!(reported(&world), None);
+}

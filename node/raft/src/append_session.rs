@@ -33,7 +33,12 @@ pub(crate) struct AppendLane {
 
 impl AppendLane {
     pub(crate) fn new(links: Links, target: Target) -> AppendLane {
-        AppendLane { links, target, wire: Mutex::new(None), session: 0 }
+        AppendLane {
+            links,
+            target,
+            wire: Mutex::new(None),
+            session: 0,
+        }
     }
 
     fn wire(&mut self) -> &mut Option<Wire> {
@@ -45,7 +50,10 @@ impl AppendLane {
     pub(crate) async fn session<'s, S>(
         &'s mut self,
         input: S,
-    ) -> Result<impl Stream<Item = Result<StreamAppendResult<Types>, LinkError>> + Send + 's, LinkError>
+    ) -> Result<
+        impl Stream<Item = Result<StreamAppendResult<Types>, LinkError>> + Send + 's,
+        LinkError,
+    >
     where
         S: Stream<Item = AppendEntriesRequest<Types>> + Send + Unpin + 'static,
     {
@@ -123,7 +131,10 @@ impl<S: Stream<Item = AppendEntriesRequest<Types>> + Send + Unpin> Session<'_, S
     async fn wait(&mut self) -> Happened {
         let has_room =
             self.in_flight.len() < MAX_IN_FLIGHT && self.in_flight_bytes < MAX_IN_FLIGHT_BYTES;
-        let silent_at = self.in_flight.front().map(|oldest| oldest.sent + ANSWER_TIMEOUT);
+        let silent_at = self
+            .in_flight
+            .front()
+            .map(|oldest| oldest.sent + ANSWER_TIMEOUT);
         let Some(wire) = self.lane.wire().as_mut() else {
             return Happened::Frame(None);
         };
@@ -153,13 +164,22 @@ impl<S: Stream<Item = AppendEntriesRequest<Types>> + Send + Unpin> Session<'_, S
         let append = wire::append_to(self.lane.session, self.sequence, request);
         let bytes = append.entries.iter().map(|entry| entry.payload.len()).sum();
         let wire = self.lane.wire().as_ref().ok_or(LinkError::Broken)?;
-        match timeout(ANSWER_TIMEOUT, wire.sender.send(frame(Body::Append(append)))).await {
+        match timeout(
+            ANSWER_TIMEOUT,
+            wire.sender.send(frame(Body::Append(append))),
+        )
+        .await
+        {
             Ok(Ok(())) => {}
             Ok(Err(_)) => return Err(LinkError::Broken),
             Err(_) => return Err(LinkError::Timeout(ANSWER_TIMEOUT)),
         }
         let sent = Instant::now();
-        self.in_flight.push_back(InFlight { sequence: self.sequence, bytes, sent });
+        self.in_flight.push_back(InFlight {
+            sequence: self.sequence,
+            bytes,
+            sent,
+        });
         self.in_flight_bytes += bytes;
         Ok(())
     }

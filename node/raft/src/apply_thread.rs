@@ -52,7 +52,10 @@ impl MachineHandle {
             // Inline the machine is dropped by `stop`: there is nobody to wait for.
             ApplyMode::Inline => {
                 let machine: Box<dyn StateMachine> = Box::new(machine);
-                Ok((MachineHandle::Inline(Arc::new(Mutex::new(Some(machine)))), end))
+                Ok((
+                    MachineHandle::Inline(Arc::new(Mutex::new(Some(machine)))),
+                    end,
+                ))
             }
         }
     }
@@ -85,7 +88,12 @@ impl MachineHandle {
         match self {
             MachineHandle::Thread(jobs) => drop(jobs.send(None).await),
             MachineHandle::Inline(machine) => {
-                drop(machine.lock().unwrap_or_else(PoisonError::into_inner).take());
+                drop(
+                    machine
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .take(),
+                );
             }
         }
     }
@@ -113,7 +121,9 @@ pub(crate) async fn blocking<R: Send + 'static>(
     work: impl FnOnce() -> R + Send + 'static,
 ) -> io::Result<R> {
     match mode {
-        ApplyMode::Thread => tokio::task::spawn_blocking(work).await.map_err(io::Error::other),
+        ApplyMode::Thread => tokio::task::spawn_blocking(work)
+            .await
+            .map_err(io::Error::other),
         ApplyMode::Inline => Ok(work()),
     }
 }

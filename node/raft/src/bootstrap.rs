@@ -101,7 +101,9 @@ pub(crate) async fn bootstrap(
 }
 
 async fn pristine(node: &RaftNode) -> Result<bool, BootstrapError> {
-    node.is_pristine().await.map_err(|_| BootstrapError::Stopped)
+    node.is_pristine()
+        .await
+        .map_err(|_| BootstrapError::Stopped)
 }
 
 /// What an answer means for this node, which is pristine; none when the peer is not there.
@@ -113,7 +115,10 @@ fn judge(
 ) -> Result<Option<proto::Exchange>, BootstrapError> {
     let exchange = match answer {
         Ok(exchange) => exchange,
-        Err(LinkError::Refused { reason: RefusedReason::Uuid, .. }) => {
+        Err(LinkError::Refused {
+            reason: RefusedReason::Uuid,
+            ..
+        }) => {
             return Err(BootstrapError::IdentityLost(node.id()));
         }
         Err(LinkError::Refused { message, .. }) => return Err(BootstrapError::WrongPeer(message)),

@@ -112,7 +112,10 @@ mod tests {
 
     #[test]
     fn openraft_accepts_the_timing_and_safety_settings_hold() {
-        let config = RaftOptions::new(1, Peer::default(), "c", 1).config().validate().unwrap();
+        let config = RaftOptions::new(1, Peer::default(), "c", 1)
+            .config()
+            .validate()
+            .unwrap();
         assert_eq!(config.enable_pre_vote, Some(true));
         assert_eq!(config.enable_leader_restore, Some(false));
         assert_eq!(config.allow_log_reversion, None);

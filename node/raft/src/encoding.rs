@@ -1,9 +1,7 @@
 //! Our own encodings of what openraft keeps: entry payloads, the vote, memberships.
 
 use crate::peer::{NodeId, Peer};
-use crate::types::{
-    Entry, LeaderId, LogId, Membership, Payload, Proposal, StoredMembership, Vote,
-};
+use crate::types::{Entry, LeaderId, LogId, Membership, Payload, Proposal, StoredMembership, Vote};
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message;
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,11 +19,21 @@ const VOTE_BYTES: usize = 1 + 8 + 8 + 1;
 
 pub(crate) fn position(log_id: &LogId) -> Position {
     let leader = log_id.committed_leader_id();
-    Position { term: leader.term, leader: leader.node_id, index: log_id.index() }
+    Position {
+        term: leader.term,
+        leader: leader.node_id,
+        index: log_id.index(),
+    }
 }
 
 pub(crate) fn log_id(position: Position) -> LogId {
-    LogId::new(LeaderId { term: position.term, node_id: position.leader }, position.index)
+    LogId::new(
+        LeaderId {
+            term: position.term,
+            node_id: position.leader,
+        },
+        position.index,
+    )
 }
 
 /// Puts the kind byte before a mutation: the one copy on a proposal's way to disk and peers.
@@ -59,16 +67,24 @@ pub(crate) fn payload(bytes: Bytes) -> io::Result<Payload> {
             let message = proto::Membership::decode(bytes.slice(2..)).map_err(io::Error::other)?;
             Ok(Payload::Membership(membership(&message)?))
         }
-        other => Err(io::Error::other(format!("unknown kind of log entry: {other:?}"))),
+        other => Err(io::Error::other(format!(
+            "unknown kind of log entry: {other:?}"
+        ))),
     }
 }
 
 pub(crate) fn to_log_entry(entry: &Entry) -> LogEntry {
-    LogEntry { position: position(&entry.log_id), payload: payload_bytes(&entry.payload) }
+    LogEntry {
+        position: position(&entry.log_id),
+        payload: payload_bytes(&entry.payload),
+    }
 }
 
 pub(crate) fn from_log_entry(entry: LogEntry) -> io::Result<Entry> {
-    Ok(Entry { log_id: log_id(entry.position), payload: payload(entry.payload)? })
+    Ok(Entry {
+        log_id: log_id(entry.position),
+        payload: payload(entry.payload)?,
+    })
 }
 
 pub(crate) fn vote_bytes(vote: &Vote) -> Bytes {
@@ -81,16 +97,27 @@ pub(crate) fn vote_bytes(vote: &Vote) -> Bytes {
 }
 
 pub(crate) fn vote(bytes: &[u8]) -> io::Result<Vote> {
-    let bytes: &[u8; VOTE_BYTES] =
-        bytes.try_into().map_err(|_| io::Error::other("a vote record of the wrong length"))?;
+    let bytes: &[u8; VOTE_BYTES] = bytes
+        .try_into()
+        .map_err(|_| io::Error::other("a vote record of the wrong length"))?;
     let [version, rest @ .., committed] = bytes;
     if *version != VERSION || *committed > 1 {
         return Err(io::Error::other("a vote record of an unknown version"));
     }
     let (term, node_id) = rest.split_at(8);
-    let number = |part: &[u8]| part.try_into().map(u64::from_le_bytes).map_err(io::Error::other);
-    let leader_id = LeaderId { term: number(term)?, node_id: number(node_id)? };
-    Ok(Vote { leader_id, committed: *committed == 1 })
+    let number = |part: &[u8]| {
+        part.try_into()
+            .map(u64::from_le_bytes)
+            .map_err(io::Error::other)
+    };
+    let leader_id = LeaderId {
+        term: number(term)?,
+        node_id: number(node_id)?,
+    };
+    Ok(Vote {
+        leader_id,
+        committed: *committed == 1,
+    })
 }
 
 /// A membership with the place of its entry, as the state machine keeps it; empty for none.
@@ -113,11 +140,16 @@ pub(crate) fn stored_membership(bytes: &[u8]) -> io::Result<StoredMembership> {
         return Ok(StoredMembership::default());
     };
     if *version != VERSION {
-        return Err(io::Error::other("a membership record of an unknown version"));
+        return Err(io::Error::other(
+            "a membership record of an unknown version",
+        ));
     }
     let message = proto::StoredMembership::decode(rest).map_err(io::Error::other)?;
     let members = membership(&message.membership.unwrap_or_default())?;
-    Ok(StoredMembership::new(message.log_id.map(|id| crate::wire::log_id_from(&id)), members))
+    Ok(StoredMembership::new(
+        message.log_id.map(|id| crate::wire::log_id_from(&id)),
+        members,
+    ))
 }
 
 fn membership_message(membership: &Membership) -> proto::Membership {
@@ -137,12 +169,24 @@ fn membership_message(membership: &Membership) -> proto::Membership {
 }
 
 fn membership(message: &proto::Membership) -> io::Result<Membership> {
-    let configs: Vec<BTreeSet<NodeId>> =
-        message.configs.iter().map(|config| config.voters.iter().copied().collect()).collect();
+    let configs: Vec<BTreeSet<NodeId>> = message
+        .configs
+        .iter()
+        .map(|config| config.voters.iter().copied().collect())
+        .collect();
     let members: BTreeMap<NodeId, Peer> = message
         .members
         .iter()
-        .map(|member| (member.node_id, member.peer.as_ref().map(Peer::from_proto).unwrap_or_default()))
+        .map(|member| {
+            (
+                member.node_id,
+                member
+                    .peer
+                    .as_ref()
+                    .map(Peer::from_proto)
+                    .unwrap_or_default(),
+            )
+        })
         .collect();
     if configs.is_empty() && members.is_empty() {
         return Ok(Membership::default());
@@ -156,9 +200,23 @@ mod tests {
 
     #[test]
     fn payloads_come_back_as_they_went() {
-        let members = BTreeMap::from([(1, Peer::default()), (7, Peer { raft_address: "a:1".into(), ..Peer::default() })]);
-        let membership = Membership::new(vec![BTreeSet::from([1]), BTreeSet::from([7])], members).unwrap();
-        for original in [Payload::Blank, Payload::Normal(proposal(b"mutation")), Payload::Membership(membership)] {
+        let members = BTreeMap::from([
+            (1, Peer::default()),
+            (
+                7,
+                Peer {
+                    raft_address: "a:1".into(),
+                    ..Peer::default()
+                },
+            ),
+        ]);
+        let membership =
+            Membership::new(vec![BTreeSet::from([1]), BTreeSet::from([7])], members).unwrap();
+        for original in [
+            Payload::Blank,
+            Payload::Normal(proposal(b"mutation")),
+            Payload::Membership(membership),
+        ] {
             assert_eq!(payload(payload_bytes(&original)).unwrap(), original);
         }
         assert!(payload(Bytes::new()).is_err());
@@ -167,7 +225,13 @@ mod tests {
 
     #[test]
     fn votes_come_back_as_they_went_and_garbage_is_refused() {
-        let original = Vote { leader_id: LeaderId { term: 7, node_id: 3 }, committed: true };
+        let original = Vote {
+            leader_id: LeaderId {
+                term: 7,
+                node_id: 3,
+            },
+            committed: true,
+        };
         let bytes = vote_bytes(&original);
         assert_eq!(vote(&bytes).unwrap(), original);
         assert!(vote(&bytes[1..]).is_err());

@@ -72,7 +72,15 @@ impl Exchanger {
         status: Arc<dyn StatusExchange>,
     ) -> Exchanger {
         let state = Mutex::default();
-        Exchanger { shared: Arc::new(Shared { links, raft, peer, status, state }) }
+        Exchanger {
+            shared: Arc::new(Shared {
+                links,
+                raft,
+                peer,
+                status,
+                state,
+            }),
+        }
     }
 
     /// Also talk to these, before there is a membership.
@@ -88,7 +96,12 @@ impl Exchanger {
     /// Asks one peer, and tells it.
     pub(crate) async fn with(&self, target: &Target) -> Result<proto::Exchange, LinkError> {
         let message = self.message(target.node_id).await?;
-        match self.shared.links.call(target, Call::Exchange(message), DEADLINE).await? {
+        match self
+            .shared
+            .links
+            .call(target, Call::Exchange(message), DEADLINE)
+            .await?
+        {
             Answer::Exchange(answer) => {
                 self.take(target.node_id, &answer);
                 Ok(answer)
@@ -130,13 +143,23 @@ impl Exchanger {
         let me = self.shared.links.identity.node_id;
         let mut targets = BTreeMap::new();
         for (node_id, address) in &self.state().initial_members {
-            let target =
-                Target { node_id: *node_id, address: address.clone(), node_uuid: Uuid::nil() };
+            let target = Target {
+                node_id: *node_id,
+                address: address.clone(),
+                node_uuid: Uuid::nil(),
+            };
             targets.insert(*node_id, target);
         }
         for (node_id, peer) in members(&self.shared.raft) {
             let (address, node_uuid) = (peer.raft_address, peer.node_uuid);
-            targets.insert(node_id, Target { node_id, address, node_uuid });
+            targets.insert(
+                node_id,
+                Target {
+                    node_id,
+                    address,
+                    node_uuid,
+                },
+            );
         }
         targets.remove(&me);
         targets.into_values().collect()
@@ -146,9 +169,15 @@ impl Exchanger {
         let raft = &self.shared.raft;
         let initialized = raft.is_initialized().await;
         let initialized = initialized.map_err(|error| LinkError::Failed(error.to_string()))?;
-        let known = members(raft).get(&to).map_or(Uuid::nil(), |peer| peer.node_uuid);
+        let known = members(raft)
+            .get(&to)
+            .map_or(Uuid::nil(), |peer| peer.node_uuid);
         let status = self.shared.status.status();
-        assert!(status.len() <= MAX_STATUS_BYTES, "a status of {} bytes", status.len());
+        assert!(
+            status.len() <= MAX_STATUS_BYTES,
+            "a status of {} bytes",
+            status.len()
+        );
         Ok(proto::Exchange {
             node_id: self.shared.links.identity.node_id,
             node_uuid: uuid_bytes(self.shared.links.identity.node_uuid),
@@ -168,7 +197,10 @@ impl Exchanger {
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
-        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared
+            .state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -176,19 +208,30 @@ impl Exchanger {
 pub(crate) fn members(raft: &Raft) -> BTreeMap<NodeId, Peer> {
     let metrics = raft.metrics();
     let metrics = metrics.borrow_watched();
-    metrics.membership_config.nodes().map(|(id, peer)| (*id, peer.clone())).collect()
+    metrics
+        .membership_config
+        .nodes()
+        .map(|(id, peer)| (*id, peer.clone()))
+        .collect()
 }
 
 /// The uuid under which membership knows a node.
 pub(crate) fn known_uuid(raft: &Raft, node: NodeId) -> Option<Uuid> {
     let metrics = raft.metrics();
     let metrics = metrics.borrow_watched();
-    metrics.membership_config.get_node(&node).map(|peer| peer.node_uuid)
+    metrics
+        .membership_config
+        .get_node(&node)
+        .map(|peer| peer.node_uuid)
 }
 
 /// The uuid of a node that answered.
 pub(crate) fn peer_of(exchange: &proto::Exchange) -> Peer {
-    let mut peer = exchange.peer.as_ref().map(Peer::from_proto).unwrap_or_default();
+    let mut peer = exchange
+        .peer
+        .as_ref()
+        .map(Peer::from_proto)
+        .unwrap_or_default();
     peer.node_uuid = uuid_from(&exchange.node_uuid);
     peer
 }
@@ -198,7 +241,10 @@ pub(crate) fn checksum(members: &BTreeMap<NodeId, String>) -> u64 {
     if members.is_empty() {
         return 0;
     }
-    let text: String = members.iter().map(|(id, address)| format!("{id}={address},")).collect();
+    let text: String = members
+        .iter()
+        .map(|(id, address)| format!("{id}={address},"))
+        .collect();
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     })

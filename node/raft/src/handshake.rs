@@ -40,9 +40,13 @@ pub(crate) async fn open(
     target: &Target,
     lane: Lane,
 ) -> Result<Wire, LinkError> {
-    timeout(CONNECT_TIMEOUT, greet(transport, me, target, lane)).await.unwrap_or_else(|_| {
-        Err(LinkError::Unreachable(format!("no connection within {CONNECT_TIMEOUT:?}")))
-    })
+    timeout(CONNECT_TIMEOUT, greet(transport, me, target, lane))
+        .await
+        .unwrap_or_else(|_| {
+            Err(LinkError::Unreachable(format!(
+                "no connection within {CONNECT_TIMEOUT:?}"
+            )))
+        })
 }
 
 async fn greet(
@@ -61,7 +65,10 @@ async fn greet(
         from_uuid: uuid_bytes(me.node_uuid),
         to: target.node_id,
     };
-    wire.sender.send(frame(Body::Hello(hello))).await.map_err(|_| LinkError::Broken)?;
+    wire.sender
+        .send(frame(Body::Hello(hello)))
+        .await
+        .map_err(|_| LinkError::Broken)?;
     let answer = wire.receiver.next().await.and_then(|frame| frame.body);
     match answer {
         Some(Body::Welcome(welcome)) => check_welcome(&welcome, me, target).map(|()| wire),
@@ -112,7 +119,10 @@ pub(crate) async fn receive(
     known: impl Fn(NodeId) -> Option<Uuid>,
 ) -> Result<Caller, LinkError> {
     let first = timeout(CONNECT_TIMEOUT, wire.receiver.next()).await;
-    let Ok(Some(proto::Frame { body: Some(Body::Hello(hello)) })) = first else {
+    let Ok(Some(proto::Frame {
+        body: Some(Body::Hello(hello)),
+    })) = first
+    else {
         return Err(LinkError::Protocol("no hello".to_owned()));
     };
     let verdict = check_hello(&hello, me, known);
@@ -121,11 +131,15 @@ pub(crate) async fn receive(
             node_id: me.node_id,
             node_uuid: uuid_bytes(me.node_uuid),
         }),
-        Err((reason, message)) => {
-            Body::Refused(proto::Refused { reason: (*reason).into(), message: message.clone() })
-        }
+        Err((reason, message)) => Body::Refused(proto::Refused {
+            reason: (*reason).into(),
+            message: message.clone(),
+        }),
     };
-    wire.sender.send(frame(answer)).await.map_err(|_| LinkError::Broken)?;
+    wire.sender
+        .send(frame(answer))
+        .await
+        .map_err(|_| LinkError::Broken)?;
     verdict.map_err(|(reason, message)| refused(reason, message))
 }
 
@@ -140,7 +154,10 @@ fn check_hello(
         return Err((RefusedReason::Version, message));
     }
     if hello.cluster_id != me.cluster_id {
-        let message = format!("this is cluster {:?}, not {:?}", me.cluster_id, hello.cluster_id);
+        let message = format!(
+            "this is cluster {:?}, not {:?}",
+            me.cluster_id, hello.cluster_id
+        );
         return Err((RefusedReason::Cluster, message));
     }
     if hello.group != me.group {
@@ -161,7 +178,13 @@ fn check_hello(
         return Err((RefusedReason::Uuid, message));
     }
     match Lane::from_number(hello.lane) {
-        Some(lane) => Ok(Caller { node_id: hello.from, lane }),
-        None => Err((RefusedReason::Protocol, format!("unknown lane {}", hello.lane))),
+        Some(lane) => Ok(Caller {
+            node_id: hello.from,
+            lane,
+        }),
+        None => Err((
+            RefusedReason::Protocol,
+            format!("unknown lane {}", hello.lane),
+        )),
     }
 }

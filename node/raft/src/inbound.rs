@@ -66,7 +66,9 @@ impl Inbound {
             lanes: Arc::new(Semaphore::new(MAX_LANES)),
             stopping,
         };
-        Inbound { shared: Arc::new(shared) }
+        Inbound {
+            shared: Arc::new(shared),
+        }
     }
 
     /// Serves a lane until either end closes it.
@@ -117,7 +119,11 @@ impl Shared {
             let request = match wire::append_from(append) {
                 Ok(request) => request,
                 Err(error) => {
-                    drop(wire.sender.send(frame(Body::Failed(error.to_string()))).await);
+                    drop(
+                        wire.sender
+                            .send(frame(Body::Failed(error.to_string())))
+                            .await,
+                    );
                     return;
                 }
             };
@@ -161,7 +167,10 @@ impl Shared {
             None => Err(LinkError::Protocol("an empty call".to_owned())),
         };
         let answer = answer.unwrap_or_else(|error| Answer::Failed(error.to_string()));
-        proto::Answer { id: call.id, answer: Some(answer) }
+        proto::Answer {
+            id: call.id,
+            answer: Some(answer),
+        }
     }
 
     async fn answer_kind(&self, from: NodeId, call: Call) -> Result<Answer, LinkError> {
@@ -170,7 +179,11 @@ impl Shared {
             Call::Heartbeat(append) => {
                 let request = wire::append_from(append)?;
                 let prev = request.prev_log_id;
-                let response = self.raft.append_entries(request).await.map_err(|e| failed(&e))?;
+                let response = self
+                    .raft
+                    .append_entries(request)
+                    .await
+                    .map_err(|e| failed(&e))?;
                 let result = wire::heartbeat_result(prev, response);
                 Ok(Answer::Heartbeat(wire::appended_to(0, 0, result)))
             }
@@ -186,13 +199,16 @@ impl Shared {
             }
             Call::TransferLeader(request) => {
                 let request = wire::transfer_from(&request)?;
-                let result =
-                    self.raft.handle_transfer_leader(request).await.map_err(|e| failed(&e))?;
+                let result = self
+                    .raft
+                    .handle_transfer_leader(request)
+                    .await
+                    .map_err(|e| failed(&e))?;
                 Ok(Answer::TransferLeader(wire::transfer_result_to(&result)))
             }
-            Call::Exchange(exchange) => {
-                Ok(Answer::Exchange(self.exchanger.answer(from, &exchange).await?))
-            }
+            Call::Exchange(exchange) => Ok(Answer::Exchange(
+                self.exchanger.answer(from, &exchange).await?,
+            )),
         }
     }
 }
@@ -208,7 +224,11 @@ async fn answer_in_order(mut answers: Answers, session: u64, sender: mpsc::Sende
             Ok(result) => wire::appended_to(session, sequence, result),
             Err(message) => {
                 let result = Some(proto::appended::Result::Failed(message));
-                proto::Appended { session, sequence, result }
+                proto::Appended {
+                    session,
+                    sequence,
+                    result,
+                }
             }
         };
         if sender.send(frame(Body::Appended(appended))).await.is_err() {

@@ -32,7 +32,10 @@ pub struct Leadership {
 
 fn of(metrics: &RaftMetrics<Types>) -> Leadership {
     let is_leader = metrics.state.is_leader() && metrics.vote.committed;
-    let applied_in = metrics.last_applied.as_ref().map(|id| id.committed_leader_id());
+    let applied_in = metrics
+        .last_applied
+        .as_ref()
+        .map(|id| id.committed_leader_id());
     Leadership {
         term: metrics.current_term,
         leader: metrics.current_leader.map(|id| Leader {
@@ -57,7 +60,15 @@ pub(crate) async fn watch(
         let (now, joint, failure) = {
             let metrics = metrics.borrow_watched();
             let joint = metrics.membership_config.get_joint_config().len() > 1;
-            (of(&metrics), joint, metrics.running_state.as_ref().err().map(ToString::to_string))
+            (
+                of(&metrics),
+                joint,
+                metrics
+                    .running_state
+                    .as_ref()
+                    .err()
+                    .map(ToString::to_string),
+            )
         };
         // A predecessor died in the middle of a change: only a new leader can finish it.
         if now.ready && joint && !finishing {

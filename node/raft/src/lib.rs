@@ -47,10 +47,10 @@ pub use machine::{
     Committed, Content, Fault, MissingFile, SnapshotFiles, SnapshotSource, SnapshotStage,
     StateMachine,
 };
-pub use membership::{MembershipError, Members};
+pub use membership::{Members, MembershipError};
 pub use node::{PeerProgress, Progress, RaftNode, StartError};
 pub use peer::{NodeId, Peer};
-pub use propose::{Proposed, ProposeError, MAX_PROPOSAL_BYTES};
+pub use propose::{MAX_PROPOSAL_BYTES, ProposeError, Proposed};
 pub use read_index::ReadError;
 pub use steadfast_storage::log::Position;
 pub use transport::{Lane, LinkError, Transport, Wire};

@@ -44,7 +44,11 @@ struct Request {
 
 impl Links {
     pub(crate) fn new(identity: Identity, transport: Arc<dyn Transport>) -> Links {
-        Links { identity: Arc::new(identity), transport, table: Arc::default() }
+        Links {
+            identity: Arc::new(identity),
+            transport,
+            table: Arc::default(),
+        }
     }
 
     /// Calls a peer. Must run on Raft's runtime: the first call starts the lane's task.
@@ -71,7 +75,10 @@ impl Links {
 
     /// Closes every lane.
     pub(crate) fn close(&self) {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.table
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
     }
 
     fn requests(&self, target: &Target) -> mpsc::Sender<Request> {
@@ -90,7 +97,13 @@ impl Links {
             queue,
         };
         tokio::spawn(lane.run());
-        table.insert(target.node_id, Link { target: target.clone(), requests: requests.clone() });
+        table.insert(
+            target.node_id,
+            Link {
+                target: target.clone(),
+                requests: requests.clone(),
+            },
+        );
         requests
     }
 }
@@ -106,8 +119,12 @@ impl ControlLane {
     /// Connects when there is something to say; ends when nobody can call any more.
     async fn run(mut self) {
         while let Some(first) = self.queue.recv().await {
-            let opened =
-                handshake::open(&*self.transport, &self.identity, &self.target, Lane::Control);
+            let opened = handshake::open(
+                &*self.transport,
+                &self.identity,
+                &self.target,
+                Lane::Control,
+            );
             match opened.await {
                 Ok(wire) => self.converse(wire, first).await,
                 Err(error) => {
@@ -160,10 +177,14 @@ impl Calls {
     /// Sends a call; false when the connection cannot take it.
     fn send(&mut self, wire: &Wire, request: Request) -> bool {
         self.last_id += 1;
-        let call = proto::Call { id: self.last_id, call: Some(request.call) };
+        let call = proto::Call {
+            id: self.last_id,
+            call: Some(request.call),
+        };
         match wire.sender.try_send(frame(Body::Call(call))) {
             Ok(()) => {
-                self.waiting.insert(self.last_id, (Instant::now(), request.answer));
+                self.waiting
+                    .insert(self.last_id, (Instant::now(), request.answer));
                 true
             }
             Err(_) => {
@@ -181,6 +202,8 @@ impl Calls {
     }
 
     fn silent(&self) -> bool {
-        self.waiting.first_key_value().is_some_and(|(_, (sent, _))| sent.elapsed() > SILENCE)
+        self.waiting
+            .first_key_value()
+            .is_some_and(|(_, (sent, _))| sent.elapsed() > SILENCE)
     }
 }

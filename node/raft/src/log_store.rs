@@ -11,11 +11,13 @@ use openraft::{OptionalSend, RaftLogReader};
 use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, RangeBounds};
-use steadfast_storage::log::{Log, LogEntry};
+use steadfast_storage::log::Log;
 use tokio::sync::oneshot;
 
 /// Bytes of entries in one read: bounds a frame, and the memory of replication per peer.
 const READ_BYTES: usize = 1 << 20;
+/// Bytes of entries in one append to the log, which refuses larger ones; one entry may be larger.
+const APPEND_BYTES: usize = 16 << 20;
 
 /// The log as openraft sees it. Cloning shares it.
 #[derive(Debug, Clone)]
@@ -31,7 +33,10 @@ impl LogStore {
 
     /// At least one and about 1 MiB of entries of `from..to`, which must be in the log.
     fn read(&self, from: u64, to: u64) -> io::Result<Vec<Entry>> {
-        let entries = self.log.read(from, to, READ_BYTES).map_err(io::Error::other)?;
+        let entries = self
+            .log
+            .read(from, to, READ_BYTES)
+            .map_err(io::Error::other)?;
         let mut next = from;
         for entry in &entries {
             if entry.position.index != next {
@@ -57,7 +62,11 @@ impl LogStore {
             Bound::Excluded(to) => *to,
             Bound::Unbounded => u64::MAX,
         };
-        let first = self.log.purged().map_or(0, |purged| purged.index + 1);
+        let first = match self.log.purged() {
+            Some(purged) => purged.index + 1,
+            // A log that was never purged begins at 0, or at 1.
+            None => u64::from(from == 0 && self.read(0, 1).is_err()),
+        };
         let end = self.log.last().map_or(0, |last| last.index + 1);
         (from.max(first), to.min(end))
     }
@@ -114,7 +123,10 @@ impl RaftLogReader<Types> for LogStore {
     }
 
     async fn read_vote(&mut self) -> io::Result<Option<Vote>> {
-        self.log.vote().map(|bytes| encoding::vote(&bytes)).transpose()
+        self.log
+            .vote()
+            .map(|bytes| encoding::vote(&bytes))
+            .transpose()
     }
 }
 
@@ -124,7 +136,10 @@ impl RaftLogStorage<Types> for LogStore {
     async fn get_log_state(&mut self) -> io::Result<LogState<Types>> {
         let purged = self.log.purged().map(encoding::log_id);
         let last = self.log.last().map(encoding::log_id).or(purged);
-        Ok(LogState { last_purged_log_id: purged, last_log_id: last })
+        Ok(LogState {
+            last_purged_log_id: purged,
+            last_log_id: last,
+        })
     }
 
     async fn get_log_reader(&mut self) -> LogStore {
@@ -134,7 +149,8 @@ impl RaftLogStorage<Types> for LogStore {
     async fn save_vote(&mut self, vote: &Vote) -> io::Result<()> {
         let (done, synced) = oneshot::channel();
         let bytes = encoding::vote_bytes(vote);
-        self.log.save_vote(bytes, Box::new(move |result| drop(done.send(result))));
+        self.log
+            .save_vote(bytes, Box::new(move |result| drop(done.send(result))));
         match synced.await {
             Ok(result) => result.map_err(io::Error::other),
             Err(_) => Err(io::Error::other("the log's writer has ended")),
@@ -142,7 +158,8 @@ impl RaftLogStorage<Types> for LogStore {
     }
 
     async fn save_committed(&mut self, committed: Option<LogId>) -> io::Result<()> {
-        self.log.save_committed(committed.as_ref().map(encoding::position));
+        self.log
+            .save_committed(committed.as_ref().map(encoding::position));
         Ok(())
     }
 
@@ -155,9 +172,22 @@ impl RaftLogStorage<Types> for LogStore {
         I: IntoIterator<Item = Entry> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
-        let entries: Vec<LogEntry> = entries.into_iter().map(|e| encoding::to_log_entry(&e)).collect();
-        let done = move |result: Result<(), _>| callback.io_completed(result.map_err(io::Error::other));
-        self.log.append(entries, Box::new(done));
+        let mut part = Vec::new();
+        let mut bytes = 0;
+        for entry in entries {
+            let entry = encoding::to_log_entry(&entry);
+            if bytes + entry.payload.len() > APPEND_BYTES && !part.is_empty() {
+                // The callback of the last part speaks for all: they are written in order, and a
+                // log that failed once fails for ever.
+                self.log.append(std::mem::take(&mut part), Box::new(drop));
+                bytes = 0;
+            }
+            bytes += entry.payload.len();
+            part.push(entry);
+        }
+        let done =
+            move |result: Result<(), _>| callback.io_completed(result.map_err(io::Error::other));
+        self.log.append(part, Box::new(done));
         Ok(())
     }
 

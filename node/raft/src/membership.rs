@@ -4,9 +4,7 @@ use crate::peer::{NodeId, Peer};
 use crate::types::{Raft, Types};
 use openraft::ChangeMembers;
 use openraft::async_runtime::WatchReceiver;
-use openraft::errors::{
-    ChangeMembershipError, ClientWriteError, InitializeError, RaftError,
-};
+use openraft::errors::{ChangeMembershipError, ClientWriteError, InitializeError, RaftError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio::time::timeout;
@@ -56,7 +54,10 @@ pub(crate) fn current(raft: &Raft) -> Members {
     let metrics = metrics.borrow_watched();
     let membership = &metrics.membership_config;
     Members {
-        peers: membership.nodes().map(|(id, peer)| (*id, peer.clone())).collect(),
+        peers: membership
+            .nodes()
+            .map(|(id, peer)| (*id, peer.clone()))
+            .collect(),
         voters: membership.voter_ids().collect(),
         joint: membership.get_joint_config().len() > 1,
     }
@@ -86,8 +87,13 @@ pub(crate) async fn add_learner(
     peer: Peer,
 ) -> Result<(), MembershipError> {
     let members = current(raft);
-    if members.peers.get(&id).is_some_and(|known| known.node_uuid != peer.node_uuid) {
-        let message = format!("node {id} is a member with another data directory; ids are never used again");
+    if members
+        .peers
+        .get(&id)
+        .is_some_and(|known| known.node_uuid != peer.node_uuid)
+    {
+        let message =
+            format!("node {id} is a member with another data directory; ids are never used again");
         return Err(MembershipError::Refused(message));
     }
     match timeout(CATCH_UP, raft.add_learner(id, peer, true)).await {
@@ -106,10 +112,14 @@ pub(crate) async fn remove(raft: &Raft, id: NodeId) -> Result<(), MembershipErro
     let members = current(raft);
     let ids = BTreeSet::from([id]);
     if !members.peers.contains_key(&id) {
-        return Err(MembershipError::Refused(format!("node {id} is not a member")));
+        return Err(MembershipError::Refused(format!(
+            "node {id} is not a member"
+        )));
     }
     if members.voters == ids {
-        return Err(MembershipError::Refused(format!("node {id} is the only voter")));
+        return Err(MembershipError::Refused(format!(
+            "node {id} is the only voter"
+        )));
     }
     if members.voters.contains(&id) {
         change(raft, ChangeMembers::RemoveVoters(ids)).await
@@ -119,14 +129,19 @@ pub(crate) async fn remove(raft: &Raft, id: NodeId) -> Result<(), MembershipErro
 }
 
 async fn change(raft: &Raft, change: ChangeMembers<NodeId, Peer>) -> Result<(), MembershipError> {
-    raft.change_membership(change, false).await.map(drop).map_err(error_of)
+    raft.change_membership(change, false)
+        .await
+        .map(drop)
+        .map_err(error_of)
 }
 
 fn error_of(error: RaftError<Types, ClientWriteError<Types>>) -> MembershipError {
     match error {
         RaftError::Fatal(_) => MembershipError::Stopped,
         RaftError::APIError(ClientWriteError::ForwardToLeader(forward)) => {
-            MembershipError::NotLeader { leader: forward.leader_id }
+            MembershipError::NotLeader {
+                leader: forward.leader_id,
+            }
         }
         RaftError::APIError(ClientWriteError::LogEntryDiscarded(_)) => MembershipError::Unknown,
         RaftError::APIError(ClientWriteError::ChangeMembershipError(
@@ -140,4 +155,3 @@ fn error_of(error: RaftError<Types, ClientWriteError<Types>>) -> MembershipError
         }
     }
 }
-

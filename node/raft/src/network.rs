@@ -24,10 +24,10 @@ use openraft::raft::{
     AppendEntriesRequest, SnapshotResponse, StreamAppendResult, TransferLeaderRequest,
     TransferLeaderResponse, VoteRequest, VoteResponse,
 };
-use std::time::Duration;
-use steadfast_proto::internal::raft::v1 as proto;
 use proto::answer::Answer;
 use proto::call::Call;
+use std::time::Duration;
+use steadfast_proto::internal::raft::v1 as proto;
 
 /// Makes the clients of peers; connecting is left to their first use.
 #[derive(Debug, Clone)]
@@ -46,7 +46,12 @@ impl Network {
             node_uuid: peer.node_uuid,
         };
         let append = AppendLane::new(self.links.clone(), target.clone());
-        PeerClient { network: self.clone(), target, lane, append }
+        PeerClient {
+            network: self.clone(),
+            target,
+            lane,
+            append,
+        }
     }
 }
 
@@ -90,11 +95,19 @@ impl PeerClient {
     }
 
     fn error(&self, action: RPCTypes, error: LinkError) -> RPCError<Types> {
-        rpc_error(self.network.links.identity.node_id, self.target.node_id, action, error)
+        rpc_error(
+            self.network.links.identity.node_id,
+            self.target.node_id,
+            action,
+            error,
+        )
     }
 
     fn protocol(&self, action: RPCTypes) -> RPCError<Types> {
-        self.error(action, LinkError::Protocol("an answer of the wrong kind".to_owned()))
+        self.error(
+            action,
+            LinkError::Protocol("an answer of the wrong kind".to_owned()),
+        )
     }
 
     async fn heartbeat(
@@ -137,7 +150,12 @@ fn rpc_error(id: NodeId, target: NodeId, action: RPCTypes, error: LinkError) -> 
         LinkError::Unreachable(_) | LinkError::Refused { .. } => {
             RPCError::Unreachable(Unreachable::new(&error))
         }
-        LinkError::Timeout(timeout) => RPCError::Timeout(Timeout { action, id, target, timeout }),
+        LinkError::Timeout(timeout) => RPCError::Timeout(Timeout {
+            action,
+            id,
+            target,
+            timeout,
+        }),
         LinkError::Broken | LinkError::Failed(_) | LinkError::Protocol(_) | LinkError::Busy => {
             RPCError::Network(NetworkError::new(&error))
         }
@@ -168,8 +186,7 @@ impl NetStreamAppend<Types> for PeerClient {
                 return Ok(Box::pin(stream::iter([result])) as AppendStream<'s>);
             }
             let (id, target) = (self.network.links.identity.node_id, self.target.node_id);
-            let to_rpc_error =
-                move |error| rpc_error(id, target, RPCTypes::AppendEntries, error);
+            let to_rpc_error = move |error| rpc_error(id, target, RPCTypes::AppendEntries, error);
             let answers = self.append.session(input).await.map_err(to_rpc_error)?;
             let answers = answers.map(move |answer| answer.map_err(to_rpc_error));
             Ok(Box::pin(answers) as AppendStream<'s>)
@@ -183,7 +200,8 @@ impl NetVote<Types> for PeerClient {
         request: VoteRequest<Types>,
         option: RPCOption,
     ) -> Result<VoteResponse<Types>, RPCError<Types>> {
-        self.ask_vote(Call::Vote(wire::vote_request_to(&request)), &option).await
+        self.ask_vote(Call::Vote(wire::vote_request_to(&request)), &option)
+            .await
     }
 
     async fn pre_vote(
@@ -191,7 +209,8 @@ impl NetVote<Types> for PeerClient {
         request: VoteRequest<Types>,
         option: RPCOption,
     ) -> Result<VoteResponse<Types>, RPCError<Types>> {
-        self.ask_vote(Call::PreVote(wire::vote_request_to(&request)), &option).await
+        self.ask_vote(Call::PreVote(wire::vote_request_to(&request)), &option)
+            .await
     }
 }
 

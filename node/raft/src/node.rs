@@ -118,7 +118,10 @@ impl RaftNode {
     ) -> Result<RaftNode, StartError> {
         let seed = options.seed;
         let start = start(runtime.clone(), options, log, machine, transport, status);
-        runtime.spawn(Runtime::scope(seed, start)).await.map_err(|_| StartError::Stopped)?
+        runtime
+            .spawn(Runtime::scope(seed, start))
+            .await
+            .map_err(|_| StartError::Stopped)?
     }
 
     /// This node's id.
@@ -204,7 +207,9 @@ impl RaftNode {
     /// Whether this node has never been part of a cluster.
     pub async fn is_pristine(&self) -> Result<bool, MembershipError> {
         let initialized = self.inner.raft.is_initialized().await;
-        initialized.map(|initialized| !initialized).map_err(|_| MembershipError::Stopped)
+        initialized
+            .map(|initialized| !initialized)
+            .map_err(|_| MembershipError::Stopped)
     }
 
     /// Waits until this node has a log, and begins the cluster if that is its duty (design D3).
@@ -215,27 +220,35 @@ impl RaftNode {
     ) -> Result<Bootstrapped, BootstrapError> {
         let (node, members) = (self.clone(), members.clone());
         let task = async move { bootstrap::bootstrap(&node, &members).await };
-        self.inner.runtime.spawn(task).await.unwrap_or(Err(BootstrapError::Stopped))
+        self.inner
+            .runtime
+            .spawn(task)
+            .await
+            .unwrap_or(Err(BootstrapError::Stopped))
     }
 
     /// Begins a cluster of `members`; only on a pristine node.
     pub async fn initialize(&self, members: BTreeMap<NodeId, Peer>) -> Result<(), MembershipError> {
-        self.change(|raft| async move { membership::initialize(&raft, members).await }).await
+        self.change(|raft| async move { membership::initialize(&raft, members).await })
+            .await
     }
 
     /// Adds a node that does not vote and waits until it has nearly everything.
     pub async fn add_learner(&self, id: NodeId, peer: Peer) -> Result<(), MembershipError> {
-        self.change(move |raft| async move { membership::add_learner(&raft, id, peer).await }).await
+        self.change(move |raft| async move { membership::add_learner(&raft, id, peer).await })
+            .await
     }
 
     /// Makes a learner a voter.
     pub async fn promote(&self, id: NodeId) -> Result<(), MembershipError> {
-        self.change(move |raft| async move { membership::promote(&raft, id).await }).await
+        self.change(move |raft| async move { membership::promote(&raft, id).await })
+            .await
     }
 
     /// Removes a member for good; its id is not given again.
     pub async fn remove(&self, id: NodeId) -> Result<(), MembershipError> {
-        self.change(move |raft| async move { membership::remove(&raft, id).await }).await
+        self.change(move |raft| async move { membership::remove(&raft, id).await })
+            .await
     }
 
     /// Runs a change to its end even if the caller leaves: half of one is worse than either.
@@ -265,14 +278,21 @@ impl RaftNode {
         if !leadership.borrow().is_leader {
             return true;
         }
-        let furthest = || self.peers().into_iter().filter(|p| p.voter).max_by_key(|p| p.matched);
+        let furthest = || {
+            self.peers()
+                .into_iter()
+                .filter(|p| p.voter)
+                .max_by_key(|p| p.matched)
+        };
         let Some(to) = to.or_else(|| furthest().map(|peer| peer.id)) else {
             return false;
         };
         if self.inner.raft.trigger().transfer_leader(to).await.is_err() {
             return true;
         }
-        timeout(within, leadership.wait_for(|now| !now.is_leader)).await.is_ok()
+        timeout(within, leadership.wait_for(|now| !now.is_leader))
+            .await
+            .is_ok()
     }
 
     /// To be called when a snapshot up to `index` is durable: lets the log be purged up to there,
@@ -281,12 +301,22 @@ impl RaftNode {
         if self.progress().snapshot.is_some_and(|known| known >= index) {
             return Ok(());
         }
-        self.inner.raft.trigger().snapshot().await.map_err(|_| MembershipError::Stopped)
+        self.inner
+            .raft
+            .trigger()
+            .snapshot()
+            .await
+            .map_err(|_| MembershipError::Stopped)
     }
 
     /// Starts an election here. For tests and operators.
     pub async fn campaign(&self) -> Result<(), MembershipError> {
-        self.inner.raft.trigger().elect(true).await.map_err(|_| MembershipError::Stopped)
+        self.inner
+            .raft
+            .trigger()
+            .elect(true)
+            .await
+            .map_err(|_| MembershipError::Stopped)
     }
 
     /// Waits until Raft has stopped, by [`RaftNode::shutdown`] or by a fault; tells why. After a
@@ -311,7 +341,11 @@ impl RaftNode {
             task.abort();
         }
         let ended = {
-            self.inner.machine_ended.lock().unwrap_or_else(PoisonError::into_inner).take()
+            self.inner
+                .machine_ended
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take()
         };
         if let Some(ended) = ended
             && timeout(APPLY_END, ended).await.is_err()
@@ -330,7 +364,10 @@ async fn start(
     status: Arc<dyn StatusExchange>,
 ) -> Result<RaftNode, StartError> {
     assert!(!options.peer.node_uuid.is_nil(), "a node has an identity");
-    let config = options.config().validate().map_err(|e| StartError::Settings(e.to_string()))?;
+    let config = options
+        .config()
+        .validate()
+        .map_err(|e| StartError::Settings(e.to_string()))?;
     let (machine, machine_ended) = Machine::start(options.apply, machine)?;
     let identity = Identity {
         cluster_id: options.cluster_id.clone(),
@@ -345,9 +382,15 @@ async fn start(
         snapshot_rate: options.snapshot_rate,
     };
     let store = LogStore::new(log);
-    let raft = Raft::new(options.node_id, Arc::new(config), network, store, machine.clone())
-        .await
-        .map_err(|error| StartError::Storage(error.to_string()))?;
+    let raft = Raft::new(
+        options.node_id,
+        Arc::new(config),
+        network,
+        store,
+        machine.clone(),
+    )
+    .await
+    .map_err(|error| StartError::Storage(error.to_string()))?;
 
     let (stopping, is_stopping) = watch::channel(false);
     let (leadership, leadership_now) = watch::channel(Leadership::default());
@@ -381,5 +424,7 @@ async fn start(
         tasks,
         machine_ended: Mutex::new(Some(machine_ended)),
     };
-    Ok(RaftNode { inner: Arc::new(inner) })
+    Ok(RaftNode {
+        inner: Arc::new(inner),
+    })
 }

@@ -42,7 +42,11 @@ impl Peer {
 
 /// Sixteen bytes, or none for the nil uuid.
 pub(crate) fn uuid_bytes(uuid: Uuid) -> Bytes {
-    if uuid.is_nil() { Bytes::new() } else { Bytes::copy_from_slice(uuid.as_bytes()) }
+    if uuid.is_nil() {
+        Bytes::new()
+    } else {
+        Bytes::copy_from_slice(uuid.as_bytes())
+    }
 }
 
 /// The nil uuid for anything that is not sixteen bytes.

@@ -87,9 +87,9 @@ fn outcome(result: ClientWriteResult<Types>) -> Result<u64, ProposeError> {
     match result {
         Ok(response) => Ok(response.log_id.index()),
         // openraft says this only before it has appended the entry.
-        Err(ClientWriteError::ForwardToLeader(forward)) => {
-            Err(ProposeError::NotLeader { leader: forward.leader_id })
-        }
+        Err(ClientWriteError::ForwardToLeader(forward)) => Err(ProposeError::NotLeader {
+            leader: forward.leader_id,
+        }),
         Err(
             ClientWriteError::LogEntryDiscarded(_)
             | ClientWriteError::ChangeMembershipError(_)

@@ -70,7 +70,9 @@ async fn round(raft: &Raft) -> Result<u64, ReadError> {
     match raft.get_read_linearizer(ReadPolicy::ReadIndex).await {
         Ok(linearizer) => Ok(linearizer.read_log_id().index()),
         Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward))) => {
-            Err(ReadError::NotLeader { leader: forward.leader_id })
+            Err(ReadError::NotLeader {
+                leader: forward.leader_id,
+            })
         }
         Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(_))) => {
             Err(ReadError::NoQuorum)

@@ -19,9 +19,9 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Receives one snapshot and installs it; a failure is told to the sender.
 pub(crate) async fn receive(mut wire: Wire, raft: &Raft, machine: &Machine) {
     let last = match transfer(&mut wire, raft, machine).await {
-        Ok(vote) => {
-            Body::Installed(proto::SnapshotInstalled { vote: Some(wire::vote_to(&vote)) })
-        }
+        Ok(vote) => Body::Installed(proto::SnapshotInstalled {
+            vote: Some(wire::vote_to(&vote)),
+        }),
         Err(error) => {
             tracing::warn!(%error, "snapshot not received");
             Body::Failed(error.to_string())
@@ -45,12 +45,17 @@ fn failed(error: &dyn std::fmt::Display) -> LinkError {
 
 async fn transfer(wire: &mut Wire, raft: &Raft, machine: &Machine) -> Result<Vote, LinkError> {
     let Body::Offer(offer) = next(wire).await? else {
-        return Err(LinkError::Protocol("a snapshot without an offer".to_owned()));
+        return Err(LinkError::Protocol(
+            "a snapshot without an offer".to_owned(),
+        ));
     };
     let vote = wire::vote_from(offer.vote.as_ref())?;
     let membership = encoding::stored_membership(&offer.membership).map_err(|e| failed(&e))?;
     let last_log_id = offer.last_log_id.as_ref().map(wire::log_id_from);
-    let meta = SnapshotMeta { last_log_id, last_membership: membership };
+    let meta = SnapshotMeta {
+        last_log_id,
+        last_membership: membership,
+    };
 
     let (mine, applied) = {
         let metrics = raft.metrics();
@@ -62,19 +67,30 @@ async fn transfer(wire: &mut Wire, raft: &Raft, machine: &Machine) -> Result<Vot
         return Ok(mine);
     }
 
-    let stage = machine.stage(offer.manifest).await.map_err(|error| failed(&error))?;
+    let stage = machine
+        .stage(offer.manifest)
+        .await
+        .map_err(|error| failed(&error))?;
     let files = stage.missing();
     let want = files.iter().map(|file| proto::snapshot_want::MissingFile {
         name: file.name.clone(),
         offset: file.offset,
         length: file.length,
     });
-    let want = proto::SnapshotWant { files: want.collect() };
+    let want = proto::SnapshotWant {
+        files: want.collect(),
+    };
     send(wire, Body::Want(want)).await?;
     let stage = fill(wire, machine, stage, &files).await?;
 
-    let snapshot = Snapshot { meta, snapshot: SnapshotData::Stage(stage) };
-    let response = raft.install_full_snapshot(vote, snapshot).await.map_err(|e| failed(&e))?;
+    let snapshot = Snapshot {
+        meta,
+        snapshot: SnapshotData::Stage(stage),
+    };
+    let response = raft
+        .install_full_snapshot(vote, snapshot)
+        .await
+        .map_err(|e| failed(&e))?;
     Ok(response.vote)
 }
 
@@ -97,7 +113,9 @@ async fn fill(
         let mut offset = file.offset;
         while offset < file.length {
             let Body::Chunk(chunk) = next(wire).await? else {
-                return Err(LinkError::Protocol("a snapshot without its chunk".to_owned()));
+                return Err(LinkError::Protocol(
+                    "a snapshot without its chunk".to_owned(),
+                ));
             };
             let end = offset + chunk.bytes.len() as u64;
             let expected = chunk.file == number && chunk.offset == offset;
@@ -106,7 +124,9 @@ async fn fill(
             }
             let name = file.name.clone();
             stage = blocking(machine.mode(), move || {
-                stage.write(&name, chunk.offset, &chunk.bytes).map(|()| stage)
+                stage
+                    .write(&name, chunk.offset, &chunk.bytes)
+                    .map(|()| stage)
             })
             .await
             .map_err(|error| failed(&error))?

@@ -1,6 +1,7 @@
 //! The sending side of a snapshot: offer the manifest, send the files the peer lacks.
 
 use crate::apply_thread::blocking;
+use crate::encoding;
 use crate::handshake::{self, Target};
 use crate::machine::SnapshotFiles;
 use crate::network::Network;
@@ -8,7 +9,6 @@ use crate::state_machine::{CHUNK_BYTES, SnapshotData};
 use crate::transport::{Lane, LinkError, Wire};
 use crate::types::{Snapshot, Vote};
 use crate::wire::{self, Body, frame};
-use crate::encoding;
 use futures::StreamExt;
 use std::time::Duration;
 use steadfast_proto::internal::raft::v1 as proto;
@@ -31,11 +31,19 @@ pub(crate) async fn send(
     snapshot: Snapshot,
 ) -> Result<Vote, LinkError> {
     let SnapshotData::Files(files) = snapshot.snapshot else {
-        return Err(LinkError::Protocol("a received snapshot cannot be sent".to_owned()));
+        return Err(LinkError::Protocol(
+            "a received snapshot cannot be sent".to_owned(),
+        ));
     };
     let links = &network.links;
     let wire = handshake::open(&*links.transport, &links.identity, target, Lane::Snapshot).await?;
-    let mut transfer = Transfer { network, wire, files, chunks: 0, taken: 0 };
+    let mut transfer = Transfer {
+        network,
+        wire,
+        files,
+        chunks: 0,
+        taken: 0,
+    };
     let offer = proto::SnapshotOffer {
         vote: Some(wire::vote_to(&vote)),
         last_log_id: snapshot.meta.last_log_id.as_ref().map(wire::log_id_to),
@@ -46,7 +54,10 @@ pub(crate) async fn send(
     let mut sent = 0;
     match transfer.get(STAGE_TIMEOUT).await? {
         Body::Want(want) => {
-            let mut pace = Pace { started: Instant::now(), rate: network.snapshot_rate.max(1) };
+            let mut pace = Pace {
+                started: Instant::now(),
+                rate: network.snapshot_rate.max(1),
+            };
             for (number, file) in (0u32..).zip(&want.files) {
                 sent += transfer.file(number, file, &mut pace, sent).await?;
             }
@@ -121,15 +132,22 @@ impl Transfer<'_> {
         while offset < file.length {
             pace.until_allowed(before + offset - file.offset).await;
             let (source, name) = (self.files.source.clone(), file.name.clone());
-            let bytes = blocking(self.network.mode, move || source.read(&name, offset, CHUNK_BYTES))
-                .await
-                .map_err(|error| LinkError::Failed(error.to_string()))?
-                .map_err(|error| LinkError::Failed(error.to_string()))?;
+            let bytes = blocking(self.network.mode, move || {
+                source.read(&name, offset, CHUNK_BYTES)
+            })
+            .await
+            .map_err(|error| LinkError::Failed(error.to_string()))?
+            .map_err(|error| LinkError::Failed(error.to_string()))?;
             if bytes.is_empty() {
                 return Err(LinkError::Failed(format!("{} ends at {offset}", file.name)));
             }
             let length = bytes.len() as u64;
-            self.put(Body::Chunk(proto::SnapshotChunk { file: number, offset, bytes })).await?;
+            self.put(Body::Chunk(proto::SnapshotChunk {
+                file: number,
+                offset,
+                bytes,
+            }))
+            .await?;
             offset += length;
             self.chunks += 1;
             while self.chunks - self.taken > WINDOW {

@@ -2,9 +2,7 @@
 
 use crate::apply_thread::{ApplyMode, MachineHandle, blocking};
 use crate::encoding;
-use crate::machine::{
-    Committed, Content, Fault, SnapshotFiles, SnapshotStage, StateMachine,
-};
+use crate::machine::{Committed, Content, Fault, SnapshotFiles, SnapshotStage, StateMachine};
 use crate::types::{Entry, LogId, Payload, Snapshot, SnapshotMeta, StoredMembership, Types};
 use futures::{Stream, StreamExt};
 use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine};
@@ -148,7 +146,10 @@ fn snapshot_of(files: SnapshotFiles) -> io::Result<Snapshot> {
         last_log_id: Some(encoding::log_id(files.position)),
         last_membership: encoding::stored_membership(&files.membership)?,
     };
-    Ok(Snapshot { meta, snapshot: SnapshotData::Files(files) })
+    Ok(Snapshot {
+        meta,
+        snapshot: SnapshotData::Files(files),
+    })
 }
 
 impl RaftStateMachine<Types> for Machine {
@@ -157,7 +158,10 @@ impl RaftStateMachine<Types> for Machine {
 
     async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembership)> {
         let (position, membership) = self.call(|machine| Ok(machine.applied())).await?;
-        Ok((position.map(encoding::log_id), encoding::stored_membership(&membership)?))
+        Ok((
+            position.map(encoding::log_id),
+            encoding::stored_membership(&membership)?,
+        ))
     }
 
     async fn apply<Strm>(&mut self, mut entries: Strm) -> io::Result<()>
@@ -206,7 +210,9 @@ impl RaftStateMachine<Types> for Machine {
         if applied.map(encoding::log_id) == meta.last_log_id {
             Ok(())
         } else {
-            Err(io::Error::other(format!("installed a snapshot of {applied:?}, not of {meta}")))
+            Err(io::Error::other(format!(
+                "installed a snapshot of {applied:?}, not of {meta}"
+            )))
         }
     }
 

@@ -43,7 +43,9 @@ impl Lane {
     }
 
     pub(crate) fn from_number(number: u32) -> Option<Lane> {
-        [Lane::Append, Lane::Control, Lane::Snapshot].into_iter().find(|l| l.number() == number)
+        [Lane::Append, Lane::Control, Lane::Snapshot]
+            .into_iter()
+            .find(|l| l.number() == number)
     }
 }
 

@@ -9,7 +9,8 @@ use std::fmt;
 use tokio::sync::oneshot;
 
 /// openraft over tokio, with random numbers that follow from the seed of the enclosing scope.
-pub(crate) type Runtime = openraft_rt::deterministic_rng::DeterministicRng<openraft_rt_tokio::TokioRuntime>;
+pub(crate) type Runtime =
+    openraft_rt::deterministic_rng::DeterministicRng<openraft_rt_tokio::TokioRuntime>;
 
 /// openraft's type parameters.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]

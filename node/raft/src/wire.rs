@@ -21,11 +21,21 @@ pub(crate) fn frame(body: Body) -> proto::Frame {
 
 pub(crate) fn log_id_to(log_id: &LogId) -> proto::LogId {
     let leader = log_id.committed_leader_id();
-    proto::LogId { term: leader.term, leader: leader.node_id, index: log_id.index() }
+    proto::LogId {
+        term: leader.term,
+        leader: leader.node_id,
+        index: log_id.index(),
+    }
 }
 
 pub(crate) fn log_id_from(log_id: &proto::LogId) -> LogId {
-    LogId::new(LeaderId { term: log_id.term, node_id: log_id.leader }, log_id.index)
+    LogId::new(
+        LeaderId {
+            term: log_id.term,
+            node_id: log_id.leader,
+        },
+        log_id.index,
+    )
 }
 
 pub(crate) fn vote_to(vote: &Vote) -> proto::Vote {
@@ -38,8 +48,14 @@ pub(crate) fn vote_to(vote: &Vote) -> proto::Vote {
 
 pub(crate) fn vote_from(vote: Option<&proto::Vote>) -> Result<Vote, LinkError> {
     let vote = vote.ok_or_else(|| missing("vote"))?;
-    let leader_id = LeaderId { term: vote.term, node_id: vote.node_id };
-    Ok(Vote { leader_id, committed: vote.committed })
+    let leader_id = LeaderId {
+        term: vote.term,
+        node_id: vote.node_id,
+    };
+    Ok(Vote {
+        leader_id,
+        committed: vote.committed,
+    })
 }
 
 pub(crate) fn append_to(
@@ -72,13 +88,22 @@ pub(crate) fn append_from(append: proto::Append) -> Result<AppendEntriesRequest<
     let mut entries = Vec::with_capacity(append.entries.len());
     for entry in append.entries {
         if entry.index != next {
-            return Err(LinkError::Protocol(format!("entry {} where {next} follows", entry.index)));
+            return Err(LinkError::Protocol(format!(
+                "entry {} where {next} follows",
+                entry.index
+            )));
         }
         next += 1;
-        let leader = LeaderId { term: entry.term, node_id: entry.leader };
+        let leader = LeaderId {
+            term: entry.term,
+            node_id: entry.leader,
+        };
         let payload = encoding::payload(entry.payload)
             .map_err(|error| LinkError::Protocol(error.to_string()))?;
-        entries.push(Entry { log_id: LogId::new(leader, entry.index), payload });
+        entries.push(Entry {
+            log_id: LogId::new(leader, entry.index),
+            payload,
+        });
     }
     Ok(AppendEntriesRequest {
         vote: vote_from(append.vote.as_ref())?,
@@ -95,13 +120,17 @@ pub(crate) fn appended_to(
 ) -> proto::Appended {
     use proto::appended::Result as Wire;
     let result = match result {
-        Ok(matched) => {
-            Wire::Matched(proto::Matched { log_id: matched.as_ref().map(log_id_to) })
-        }
+        Ok(matched) => Wire::Matched(proto::Matched {
+            log_id: matched.as_ref().map(log_id_to),
+        }),
         Err(StreamAppendError::Conflict(log_id)) => Wire::Conflict(log_id_to(&log_id)),
         Err(StreamAppendError::HigherVote(vote)) => Wire::Higher(vote_to(&vote)),
     };
-    proto::Appended { session, sequence, result: Some(result) }
+    proto::Appended {
+        session,
+        sequence,
+        result: Some(result),
+    }
 }
 
 pub(crate) fn appended_from(
@@ -205,7 +234,9 @@ pub(crate) fn transfer_result_to(
             })
         }
     };
-    proto::TransferLeaderResult { result: Some(result) }
+    proto::TransferLeaderResult {
+        result: Some(result),
+    }
 }
 
 pub(crate) fn transfer_result_from(

@@ -4,11 +4,11 @@ use super::{CONNECT_TIMEOUT, LANE_FRAMES, Lane, LinkError, MAX_FRAME_BYTES, Tran
 use crate::inbound::Inbound;
 use futures::future::BoxFuture;
 use futures::{Stream, StreamExt};
+use proto::peer_service_client::PeerServiceClient;
+use proto::peer_service_server::{PeerService, PeerServiceServer};
 use std::pin::Pin;
 use std::time::Duration;
 use steadfast_proto::internal::raft::v1 as proto;
-use proto::peer_service_client::PeerServiceClient;
-use proto::peer_service_server::{PeerService, PeerServiceServer};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::codegen::BoxStream;
@@ -50,7 +50,10 @@ impl Transport for GrpcTransport {
                 .lane(ReceiverStream::new(frames))
                 .await
                 .map_err(|status| LinkError::Unreachable(status.to_string()))?;
-            Ok(Wire { sender, receiver: until_error(response.into_inner()) })
+            Ok(Wire {
+                sender,
+                receiver: until_error(response.into_inner()),
+            })
         })
     }
 }
@@ -66,10 +69,14 @@ fn text(error: &dyn std::error::Error) -> String {
     text
 }
 
-fn until_error(frames: Streaming<proto::Frame>) -> Pin<Box<dyn Stream<Item = proto::Frame> + Send>> {
-    Box::pin(frames.take_while(|frame| std::future::ready(frame.is_ok())).filter_map(
-        |frame| std::future::ready(frame.ok()),
-    ))
+fn until_error(
+    frames: Streaming<proto::Frame>,
+) -> Pin<Box<dyn Stream<Item = proto::Frame> + Send>> {
+    Box::pin(
+        frames
+            .take_while(|frame| std::future::ready(frame.is_ok()))
+            .filter_map(|frame| std::future::ready(frame.ok())),
+    )
 }
 
 #[derive(Debug)]
@@ -82,7 +89,10 @@ impl PeerService for Service {
         request: Request<Streaming<proto::Frame>>,
     ) -> Result<Response<BoxStream<proto::Frame>>, Status> {
         let (sender, frames) = mpsc::channel(LANE_FRAMES);
-        self.0.accept(Wire { sender, receiver: until_error(request.into_inner()) });
+        self.0.accept(Wire {
+            sender,
+            receiver: until_error(request.into_inner()),
+        });
         Ok(Response::new(Box::pin(ReceiverStream::new(frames).map(Ok))))
     }
 }

@@ -29,7 +29,10 @@ struct State {
 impl MemoryNetwork {
     /// The transport of the node at `address`.
     pub fn transport(&self, address: &str) -> Arc<dyn Transport> {
-        Arc::new(MemoryTransport { network: self.clone(), from: address.to_owned() })
+        Arc::new(MemoryTransport {
+            network: self.clone(),
+            from: address.to_owned(),
+        })
     }
 
     /// Lets others reach the node at `address`.
@@ -94,8 +97,14 @@ impl Transport for MemoryTransport {
             let ends = (from, to);
             let there = while_connected(out_frames, &network, ends.clone(), changes.clone());
             let here = while_connected(back_frames, &network, ends, changes);
-            inbound.accept(Wire { sender: back, receiver: there });
-            Ok(Wire { sender: out, receiver: here })
+            inbound.accept(Wire {
+                sender: back,
+                receiver: there,
+            });
+            Ok(Wire {
+                sender: out,
+                receiver: here,
+            })
         })
     }
 }

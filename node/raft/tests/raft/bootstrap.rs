@@ -43,7 +43,10 @@ async fn a_restarted_cluster_does_not_begin_again() {
         again.push(node.restart().await);
     }
     for node in &again {
-        assert_eq!(node.node.bootstrap(&members).await, Ok(Bootstrapped::Already));
+        assert_eq!(
+            node.node.bootstrap(&members).await,
+            Ok(Bootstrapped::Already)
+        );
     }
     leader(&again).await;
 }

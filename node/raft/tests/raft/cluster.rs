@@ -25,6 +25,7 @@ pub(crate) struct TestNode {
     pub(crate) options: RaftOptions,
     pub(crate) dir: Arc<TempDir>,
     server: JoinHandle<()>,
+    log_writer: std::thread::JoinHandle<()>,
 }
 
 impl TestNode {
@@ -53,10 +54,11 @@ impl TestNode {
         machine: Shared,
         listener: TcpListener,
     ) -> TestNode {
+        let (log, log_writer) = log::open(dir.path());
         let node = RaftNode::start(
             &Handle::current(),
             options.clone(),
-            log::open(dir.path()),
+            log,
             TestMachine(machine.clone()),
             Arc::new(GrpcTransport),
             Arc::new(NoStatus),
@@ -65,9 +67,11 @@ impl TestNode {
         .unwrap();
         let inbound = node.inbound();
         let server = tokio::spawn(async move {
-            grpc::serve(listener, inbound, std::future::pending()).await.unwrap();
+            grpc::serve(listener, inbound, std::future::pending())
+                .await
+                .unwrap();
         });
-        TestNode { node, machine, options, dir, server }
+        TestNode { node, machine, options, dir, server, log_writer }
     }
 
     pub(crate) fn address(&self) -> String {
@@ -83,9 +87,11 @@ impl TestNode {
     /// Starts the killed node again from what was durable.
     pub(crate) async fn restart(self) -> TestNode {
         self.kill().await;
-        let TestNode { node, machine, options, dir, server } = self;
+        let TestNode { node, machine, options, dir, server, log_writer } = self;
         drop(node);
         drop(server.await);
+        // Two writers on one log would be two truths.
+        tokio::task::spawn_blocking(|| log_writer.join()).await.unwrap().unwrap();
         let listener = eventually("the port is free", async || {
             TcpListener::bind(&options.peer.raft_address).await.ok()
         })
@@ -99,7 +105,10 @@ impl TestNode {
 
     pub(crate) async fn applied(&self, index: u64) {
         eventually("an entry is applied", async || {
-            self.machine.state().position.filter(|position| position.index >= index)
+            self.machine
+                .state()
+                .position
+                .filter(|position| position.index >= index)
         })
         .await;
     }
@@ -127,7 +136,10 @@ pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(
 }
 
 pub(crate) fn addresses(nodes: &[TestNode]) -> BTreeMap<NodeId, String> {
-    nodes.iter().map(|node| (node.node.id(), node.address())).collect()
+    nodes
+        .iter()
+        .map(|node| (node.node.id(), node.address()))
+        .collect()
 }
 
 /// Three nodes that have bootstrapped themselves.
@@ -138,7 +150,10 @@ pub(crate) async fn three(change: impl Fn(&mut RaftOptions)) -> Vec<TestNode> {
     }
     let members = addresses(&nodes);
     let begun = nodes.iter().map(|node| node.node.bootstrap(&members));
-    for begun in timeout(PATIENCE, futures::future::join_all(begun)).await.expect("in time") {
+    for begun in timeout(PATIENCE, futures::future::join_all(begun))
+        .await
+        .expect("in time")
+    {
         begun.unwrap();
     }
     nodes
@@ -147,7 +162,9 @@ pub(crate) async fn three(change: impl Fn(&mut RaftOptions)) -> Vec<TestNode> {
 /// The place in `nodes` of the node that leads and is ready.
 pub(crate) async fn leader(nodes: &[TestNode]) -> usize {
     eventually("a leader", async || {
-        nodes.iter().position(|node| node.node.leadership().borrow().ready)
+        nodes
+            .iter()
+            .position(|node| node.node.leadership().borrow().ready)
     })
     .await
 }

@@ -13,7 +13,9 @@ async fn bootstrap_against(
 ) -> Option<Result<Bootstrapped, BootstrapError>> {
     let node = TestNode::with(id, |options| options.cluster_id = cluster_id.to_owned()).await;
     let members = [(id, node.address()), (to.node.id(), to.address())].into();
-    let result = timeout(Duration::from_secs(2), node.node.bootstrap(&members)).await.ok();
+    let result = timeout(Duration::from_secs(2), node.node.bootstrap(&members))
+        .await
+        .ok();
     node.kill().await;
     result
 }
@@ -22,7 +24,9 @@ async fn bootstrap_against(
 async fn a_node_of_another_cluster_is_refused() {
     let nodes = three(|_| {}).await;
     let refused = bootstrap_against(9, &nodes[0], "another").await.unwrap();
-    let Err(BootstrapError::WrongPeer(message)) = refused else { panic!("{refused:?}") };
+    let Err(BootstrapError::WrongPeer(message)) = refused else {
+        panic!("{refused:?}")
+    };
     assert!(message.contains("this is cluster \"test\""), "{message}");
 }
 
@@ -49,19 +53,36 @@ async fn a_node_that_lost_its_disk_does_not_return_under_its_id() {
 async fn a_node_does_not_talk_to_itself_nor_to_a_wrong_address() {
     let node = TestNode::new(1).await;
     let members = [(1, node.address()), (2, node.address())].into();
-    let refused = timeout(Duration::from_secs(5), node.node.bootstrap(&members)).await.unwrap();
-    assert!(matches!(refused, Err(BootstrapError::WrongPeer(_))), "{refused:?}");
+    let refused = timeout(Duration::from_secs(5), node.node.bootstrap(&members))
+        .await
+        .unwrap();
+    assert!(
+        matches!(refused, Err(BootstrapError::WrongPeer(_))),
+        "{refused:?}"
+    );
     let other = TestNode::new(3).await;
     let members = [(1, node.address()), (2, other.address())].into();
-    let refused = timeout(Duration::from_secs(5), node.node.bootstrap(&members)).await.unwrap();
-    let Err(BootstrapError::WrongPeer(message)) = refused else { panic!("{refused:?}") };
+    let refused = timeout(Duration::from_secs(5), node.node.bootstrap(&members))
+        .await
+        .unwrap();
+    let Err(BootstrapError::WrongPeer(message)) = refused else {
+        panic!("{refused:?}")
+    };
     assert!(message.contains("node 3"), "{message}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_group_is_refused() {
-    let nodes = [TestNode::new(1).await, TestNode::with(2, |options| options.group = 7).await];
+    let nodes = [
+        TestNode::new(1).await,
+        TestNode::with(2, |options| options.group = 7).await,
+    ];
     let members = [(1, nodes[0].address()), (2, nodes[1].address())].into();
-    let refused = timeout(Duration::from_secs(5), nodes[0].node.bootstrap(&members)).await.unwrap();
-    assert!(matches!(refused, Err(BootstrapError::WrongPeer(_))), "{refused:?}");
+    let refused = timeout(Duration::from_secs(5), nodes[0].node.bootstrap(&members))
+        .await
+        .unwrap();
+    assert!(
+        matches!(refused, Err(BootstrapError::WrongPeer(_))),
+        "{refused:?}"
+    );
 }

@@ -2,13 +2,17 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use steadfast_storage::disk::RealDisk;
+use std::thread::JoinHandle;
+use steadfast_storage::disk::{Disk, RealDisk};
 use steadfast_storage::log::{Log, LogOptions};
 
-pub(crate) fn open(dir: &Path) -> Log {
-    let disk = Arc::new(RealDisk::default());
+/// The log, and what to join before it is opened again.
+pub(crate) fn open(dir: &Path) -> (Log, JoinHandle<()>) {
+    open_on(Arc::new(RealDisk), dir)
+}
+
+pub(crate) fn open_on(disk: Arc<dyn Disk>, dir: &Path) -> (Log, JoinHandle<()>) {
     let (log, writer, _recovered) =
         Log::open(disk, dir, LogOptions::default()).expect("the log opens");
-    std::thread::spawn(move || writer.run());
-    log
+    (log, std::thread::spawn(move || writer.run()))
 }

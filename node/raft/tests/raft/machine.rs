@@ -46,7 +46,10 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(crate) fn for_suite() -> Shared {
-        Shared { marks_by_itself: true, ..Shared::default() }
+        Shared {
+            marks_by_itself: true,
+            ..Shared::default()
+        }
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
@@ -55,7 +58,10 @@ impl Shared {
 
     /// As after a restart: only what was durable.
     pub(crate) fn reopened(&self) -> Shared {
-        let reopened = Shared { durable: self.durable.clone(), ..Shared::default() };
+        let reopened = Shared {
+            durable: self.durable.clone(),
+            ..Shared::default()
+        };
         reopened.load();
         reopened
     }
@@ -63,7 +69,11 @@ impl Shared {
     fn load(&self) {
         let durable = self.durable.lock().unwrap();
         let mut state = self.state();
-        let files = durable.manifest.names.iter().map(|(name, _)| &durable.files[name]);
+        let files = durable
+            .manifest
+            .names
+            .iter()
+            .map(|(name, _)| &durable.files[name]);
         state.values = files.flat_map(|file| values_of(file)).collect();
         state.position = durable.manifest.position;
         state.membership = durable.manifest.membership.clone();
@@ -85,7 +95,10 @@ impl Shared {
             let bytes: Bytes = values.iter().flat_map(|value| framed(value)).collect();
             let name = format!("values-{from}-{:08x}", crc(&bytes));
             from += values.len();
-            durable.manifest.names.push((name.clone(), bytes.len() as u64));
+            durable
+                .manifest
+                .names
+                .push((name.clone(), bytes.len() as u64));
             durable.files.insert(name, bytes);
         }
         durable.manifest.position = state.position;
@@ -112,7 +125,9 @@ fn values_of(mut file: &[u8]) -> Vec<Bytes> {
 }
 
 fn crc(bytes: &[u8]) -> u32 {
-    bytes.iter().fold(0x811c_9dc5, |h: u32, b| (h ^ u32::from(*b)).wrapping_mul(0x0100_0193))
+    bytes.iter().fold(0x811c_9dc5, |h: u32, b| {
+        (h ^ u32::from(*b)).wrapping_mul(0x0100_0193)
+    })
 }
 
 impl Manifest {
@@ -130,8 +145,12 @@ impl Manifest {
     fn decode(bytes: &Bytes) -> Manifest {
         let text = std::str::from_utf8(bytes).unwrap();
         let mut lines = text.lines();
-        let numbers: Vec<u64> =
-            lines.next().unwrap().split(' ').map(|n| n.parse().unwrap()).collect();
+        let numbers: Vec<u64> = lines
+            .next()
+            .unwrap()
+            .split(' ')
+            .map(|n| n.parse().unwrap())
+            .collect();
         let hex = lines.next().unwrap();
         let membership =
             (0..hex.len() / 2).map(|i| u8::from_str_radix(&hex[2 * i..2 * i + 2], 16).unwrap());
@@ -141,8 +160,16 @@ impl Manifest {
             (name.to_owned(), length.parse().unwrap())
         });
         let names = names.collect();
-        let position = Position { term: numbers[0], leader: numbers[1], index: numbers[2] };
-        Manifest { position: Some(position), membership, names }
+        let position = Position {
+            term: numbers[0],
+            leader: numbers[1],
+            index: numbers[2],
+        };
+        Manifest {
+            position: Some(position),
+            membership,
+            names,
+        }
     }
 }
 
@@ -159,7 +186,10 @@ impl StateMachine for TestMachine {
         let mut state = self.0.state();
         for committed in batch {
             if let Some(last) = state.position {
-                assert!(last.index < committed.position.index, "an entry applied twice");
+                assert!(
+                    last.index < committed.position.index,
+                    "an entry applied twice"
+                );
             }
             state.position = Some(committed.position);
             match committed.content {
@@ -177,7 +207,9 @@ impl StateMachine for TestMachine {
             self.0.mark();
         }
         let durable = self.0.durable.lock().unwrap();
-        let Some(position) = durable.manifest.position else { return Ok(None) };
+        let Some(position) = durable.manifest.position else {
+            return Ok(None);
+        };
         Ok(Some(SnapshotFiles {
             position,
             membership: durable.manifest.membership.clone(),
@@ -194,7 +226,10 @@ impl StateMachine for TestMachine {
 
     fn install(&mut self, stage: Box<dyn SnapshotStage>) -> Result<(), Fault> {
         let stage = stage.into_any().downcast::<Stage>().unwrap();
-        assert!(stage.missing().is_empty(), "an incomplete snapshot is installed");
+        assert!(
+            stage.missing().is_empty(),
+            "an incomplete snapshot is installed"
+        );
         self.0.durable.lock().unwrap().manifest = stage.manifest;
         self.0.load();
         Ok(())
@@ -222,7 +257,11 @@ impl SnapshotStage for Stage {
     fn missing(&self) -> Vec<MissingFile> {
         let durable = self.durable.lock().unwrap();
         let here = |name: &String| durable.files.get(name).map_or(0, |file| file.len() as u64);
-        let missing = self.manifest.names.iter().filter(|(name, length)| here(name) < *length);
+        let missing = self
+            .manifest
+            .names
+            .iter()
+            .filter(|(name, length)| here(name) < *length);
         missing
             .map(|(name, length)| MissingFile {
                 name: name.clone(),

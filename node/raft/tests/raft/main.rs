@@ -8,8 +8,8 @@ mod machine;
 
 mod bootstrap;
 mod handshake;
-mod memory;
 mod members;
+mod memory;
 mod replicate;
 mod snapshot;
 mod suite;

@@ -34,7 +34,7 @@ async fn three() -> Memory {
         let node = RaftNode::start(
             &Handle::current(),
             options,
-            log::open(dir.path()),
+            log::open(dir.path()).0,
             TestMachine(machine.clone()),
             network.transport(&format!("n{id}")),
             Arc::new(NoStatus),
@@ -50,7 +50,11 @@ async fn three() -> Memory {
     for begun in futures::future::join_all(begun).await {
         begun.unwrap();
     }
-    Memory { network, nodes, _dirs: dirs }
+    Memory {
+        network,
+        nodes,
+        _dirs: dirs,
+    }
 }
 
 impl Memory {
@@ -81,7 +85,9 @@ async fn a_cluster_in_memory_replaces_a_leader_that_is_cut_off_and_takes_it_back
     let second = memory.leader(Some(first.id())).await;
     second.propose(b"after").await.unwrap();
     memory.network.heal();
-    let lost = timeout(Duration::from_secs(20), lost).await.expect("an answer in time");
+    let lost = timeout(Duration::from_secs(20), lost)
+        .await
+        .expect("an answer in time");
     assert_eq!(lost, Err(ProposeError::Unknown));
     for (node, machine) in &memory.nodes {
         eventually("all agree", async || {
@@ -101,7 +107,9 @@ async fn a_node_that_was_cut_off_does_not_disturb_the_leader() {
     let away = (1..=3).find(|id| *id != first.id()).unwrap();
     for other in 1..=3 {
         if other != away {
-            memory.network.cut(&format!("n{away}"), &format!("n{other}"));
+            memory
+                .network
+                .cut(&format!("n{away}"), &format!("n{other}"));
         }
     }
     // Several election timeouts: without pre-vote its term would rise meanwhile.
@@ -110,7 +118,10 @@ async fn a_node_that_was_cut_off_does_not_disturb_the_leader() {
     let index = first.propose(b"on").await.unwrap();
     let (_, machine) = &memory.nodes[away as usize - 1];
     eventually("it follows again", async || {
-        machine.state().position.filter(|position| position.index >= index)
+        machine
+            .state()
+            .position
+            .filter(|position| position.index >= index)
     })
     .await;
     assert_eq!(first.leadership().borrow().term, term);

@@ -1,6 +1,6 @@
 //! Proposals, leader loss, restarts, reads.
 
-use crate::cluster::{eventually, leader, three, TestNode, PATIENCE};
+use crate::cluster::{PATIENCE, TestNode, eventually, leader, three};
 use bytes::Bytes;
 use futures::future::join_all;
 use std::collections::BTreeSet;
@@ -17,9 +17,13 @@ pub(crate) async fn propose_all(node: &TestNode, numbers: std::ops::Range<usize>
     let mut last = 0;
     let numbers: Vec<usize> = numbers.collect();
     for window in numbers.chunks(1000) {
-        let proposed = window.iter().map(|number| node.node.propose(&value(*number)));
+        let proposed = window
+            .iter()
+            .map(|number| node.node.propose(&value(*number)));
         let proposed: Vec<_> = proposed.collect();
-        let answers = timeout(PATIENCE, join_all(proposed)).await.expect("answers in time");
+        let answers = timeout(PATIENCE, join_all(proposed))
+            .await
+            .expect("answers in time");
         for answer in answers {
             last = last.max(answer.unwrap());
         }
@@ -50,8 +54,9 @@ async fn a_dead_leader_is_replaced_within_two_seconds_and_nothing_acknowledged_i
     let first = leader(&nodes).await;
     propose_all(&nodes[first], 0..500).await;
     // The last proposals are under way when the leader dies: acknowledged or unknown, not lost.
-    let under_way: Vec<_> =
-        (500..1000).map(|number| (number, nodes[first].node.propose(&value(number)))).collect();
+    let under_way: Vec<_> = (500..1000)
+        .map(|number| (number, nodes[first].node.propose(&value(number))))
+        .collect();
     let dead = nodes.remove(first);
     let killed = tokio::spawn(async move {
         dead.kill().await;
@@ -59,18 +64,26 @@ async fn a_dead_leader_is_replaced_within_two_seconds_and_nothing_acknowledged_i
     });
     let mut acknowledged: BTreeSet<Bytes> = (0..500).map(value).collect();
     for (number, proposed) in under_way {
-        match timeout(PATIENCE, proposed).await.expect("an answer in time") {
+        match timeout(PATIENCE, proposed)
+            .await
+            .expect("an answer in time")
+        {
             Ok(_) => {
                 acknowledged.insert(value(number));
             }
-            Err(ProposeError::Unknown | ProposeError::Stopped | ProposeError::NotLeader { .. }) => {}
+            Err(ProposeError::Unknown | ProposeError::Stopped | ProposeError::NotLeader { .. }) => {
+            }
             Err(other) => panic!("{other}"),
         }
     }
     let dead = killed.await.unwrap();
     let died = Instant::now();
     let second = leader(&nodes).await;
-    assert!(died.elapsed() < Duration::from_secs(2), "took {:?}", died.elapsed());
+    assert!(
+        died.elapsed() < Duration::from_secs(2),
+        "took {:?}",
+        died.elapsed()
+    );
     println!("new leader after {:?}", died.elapsed());
 
     let last = propose_all(&nodes[second], 1000..1100).await;
@@ -80,8 +93,16 @@ async fn a_dead_leader_is_replaced_within_two_seconds_and_nothing_acknowledged_i
     for node in &nodes {
         node.applied(last).await;
         let values: BTreeSet<Bytes> = node.values().into_iter().collect();
-        assert!(values.is_superset(&acknowledged), "node {} lost some", node.node.id());
-        assert_eq!(values.len(), node.values().len(), "a proposal was applied twice");
+        assert!(
+            values.is_superset(&acknowledged),
+            "node {} lost some",
+            node.node.id()
+        );
+        assert_eq!(
+            values.len(),
+            node.values().len(),
+            "a proposal was applied twice"
+        );
     }
 }
 
@@ -107,11 +128,23 @@ async fn a_follower_refuses_definitely_and_names_the_leader() {
     let id = nodes[first].node.id();
     let follower = &nodes[(first + 1) % 3].node;
     eventually("the follower knows", async || {
-        follower.leadership().borrow().leader.as_ref().filter(|l| l.id == id).map(|_| ())
+        follower
+            .leadership()
+            .borrow()
+            .leader
+            .as_ref()
+            .filter(|l| l.id == id)
+            .map(|_| ())
     })
     .await;
-    assert_eq!(follower.propose(b"x").await, Err(ProposeError::NotLeader { leader: Some(id) }));
-    assert_eq!(follower.read_index().await, Err(ReadError::NotLeader { leader: Some(id) }));
+    assert_eq!(
+        follower.propose(b"x").await,
+        Err(ProposeError::NotLeader { leader: Some(id) })
+    );
+    assert_eq!(
+        follower.read_index().await,
+        Err(ReadError::NotLeader { leader: Some(id) })
+    );
     let too_large = vec![0; MAX_PROPOSAL_BYTES + 1];
     assert_eq!(
         nodes[first].node.propose(&too_large).await,
@@ -133,8 +166,13 @@ async fn a_read_index_covers_what_was_acknowledged_and_needs_a_majority() {
             node.kill().await;
         }
     }
-    let alone = timeout(PATIENCE, nodes[first].node.read_index()).await.expect("in time");
-    assert!(alone.is_err(), "a leader without a majority answered a read: {alone:?}");
+    let alone = timeout(PATIENCE, nodes[first].node.read_index())
+        .await
+        .expect("in time");
+    assert!(
+        alone.is_err(),
+        "a leader without a majority answered a read: {alone:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -142,9 +180,15 @@ async fn large_proposals_pass_between_nodes() {
     let nodes = three(|_| {}).await;
     let first = leader(&nodes).await;
     let large = vec![7; MAX_PROPOSAL_BYTES];
-    let proposed = [nodes[first].node.propose(&large), nodes[first].node.propose(b"small")];
+    let proposed = [
+        nodes[first].node.propose(&large),
+        nodes[first].node.propose(b"small"),
+    ];
     let mut last = 0;
-    for answer in timeout(PATIENCE, join_all(proposed)).await.expect("in time") {
+    for answer in timeout(PATIENCE, join_all(proposed))
+        .await
+        .expect("in time")
+    {
         last = last.max(answer.unwrap());
     }
     for node in &nodes {
@@ -159,9 +203,13 @@ async fn a_fault_of_the_state_machine_stops_raft_and_says_so() {
     let peers = [(1, node.options.peer.clone())].into();
     node.node.initialize(peers).await.unwrap();
     node.leads().await;
-    let outcome = timeout(PATIENCE, node.node.propose(b"fault")).await.expect("in time");
+    let outcome = timeout(PATIENCE, node.node.propose(b"fault"))
+        .await
+        .expect("in time");
     assert_eq!(outcome, Err(ProposeError::Unknown));
-    let reason = timeout(PATIENCE, node.node.stopped()).await.expect("in time");
+    let reason = timeout(PATIENCE, node.node.stopped())
+        .await
+        .expect("in time");
     assert!(reason.contains("broken"), "{reason}");
     assert_eq!(node.node.propose(b"more").await, Err(ProposeError::Stopped));
 }

@@ -17,9 +17,17 @@ async fn a_follower_that_was_away_too_long_catches_up_by_the_files_it_lacks() {
     nodes[away].kill().await;
     let last = propose_all(&nodes[first], 1000..2000).await;
     let mark = nodes[first].machine.mark().unwrap();
-    nodes[first].node.snapshot_durable(mark.index).await.unwrap();
+    nodes[first]
+        .node
+        .snapshot_durable(mark.index)
+        .await
+        .unwrap();
     let purged = eventually("the log is purged", async || {
-        nodes[first].node.progress().purged.filter(|purged| *purged >= 1500)
+        nodes[first]
+            .node
+            .progress()
+            .purged
+            .filter(|purged| *purged >= 1500)
     })
     .await;
     assert!(purged <= mark.index - 50, "entries for a restart are kept");
@@ -30,7 +38,10 @@ async fn a_follower_that_was_away_too_long_catches_up_by_the_files_it_lacks() {
     let received = node.machine.durable.lock().unwrap().received;
     let all: usize = node.values().iter().map(|value| value.len() + 4).sum();
     assert!(received > 0, "no snapshot was needed");
-    assert!(received < all * 3 / 4, "{received} of {all} bytes: files it had were sent");
+    assert!(
+        received < all * 3 / 4,
+        "{received} of {all} bytes: files it had were sent"
+    );
     // And goes on by entries.
     nodes.push(node);
     let first = leader(&nodes).await;
@@ -45,14 +56,22 @@ async fn a_follower_that_was_away_too_long_catches_up_by_the_files_it_lacks() {
 async fn the_log_is_not_purged_beyond_what_is_durable() {
     let nodes = three(|options| options.keep_entries = 0).await;
     let first = leader(&nodes).await;
-    propose_all(&nodes[first], 0..100).await;
+    propose_all(&nodes[first], 0..1500).await;
     let mark = nodes[first].machine.mark().unwrap();
-    propose_all(&nodes[first], 100..200).await;
-    nodes[first].node.snapshot_durable(mark.index).await.unwrap();
+    propose_all(&nodes[first], 1500..3000).await;
+    nodes[first]
+        .node
+        .snapshot_durable(mark.index)
+        .await
+        .unwrap();
     eventually("the log is purged", async || {
-        nodes[first].node.progress().purged.filter(|purged| *purged == mark.index)
+        nodes[first]
+            .node
+            .progress()
+            .purged
+            .filter(|purged| *purged == mark.index)
     })
     .await;
-    propose_all(&nodes[first], 200..300).await;
+    propose_all(&nodes[first], 3000..3100).await;
     assert_eq!(nodes[first].node.progress().purged, Some(mark.index));
 }

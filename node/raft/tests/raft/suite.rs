@@ -11,7 +11,7 @@ struct Builder;
 impl StoreBuilder<Types, LogStore, Machine, TempDir> for Builder {
     async fn build(&self) -> Result<(TempDir, LogStore, Machine), StorageError<Types>> {
         let dir = tempfile::tempdir().unwrap();
-        let store = LogStore::new(log::open(dir.path()));
+        let store = LogStore::new(log::open(dir.path()).0);
         let machine = TestMachine(Shared::for_suite());
         let (machine, _ended) = Machine::start(ApplyMode::Thread, machine).unwrap();
         Ok((dir, store, machine))

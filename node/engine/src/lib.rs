@@ -8,6 +8,7 @@
 //! Reading order: [`mutation`], [`apply()`], [`tables`], [`execution`], [`command`], [`event`].
 
 pub mod apply;
+pub mod check;
 mod command;
 pub mod cron;
 pub mod effect;
@@ -21,6 +22,7 @@ mod priority;
 pub mod proto;
 pub mod read;
 pub mod reply;
+pub mod resume;
 pub mod retry;
 mod search_attribute;
 pub mod tables;

@@ -42,7 +42,7 @@ pub mod keys {
     pub use super::key::{execution_prefix, prefix_end, run_number_of_key};
     pub use super::meta::{config_key, meta_key};
     pub use super::namespace::{namespace_key, namespace_name_key, namespace_prefix};
-    pub use super::queue::{queue_prefix, queue_task_key};
+    pub use super::queue::{queue_of_key, queue_prefix, queue_task_key, queues_prefix};
     pub use super::request::request_key;
     pub use super::run::run_key;
     pub use super::timer::{timer_key, timer_prefix};

@@ -1,7 +1,7 @@
 //! Queued tasks: the durable backlog of each queue.
 
 use super::key::{INDEXES, Key, KeyWriter, index_family};
-use crate::id::{QueueKey, RunRef, TaskKind};
+use crate::id::{NamespaceNumber, QueueKey, RunRef, TaskKind};
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +26,27 @@ pub fn queue_task_key(queue: &QueueKey, sequence: u64) -> Key {
 #[must_use]
 pub fn queue_prefix(queue: &QueueKey) -> Key {
     queue_writer(queue).done()
+}
+
+/// All tasks of all queues.
+#[must_use]
+pub fn queues_prefix() -> Key {
+    KeyWriter::new(INDEXES, 2).byte(index_family::QUEUE).done()
+}
+
+/// The queue and the sequence number inside a queued task's key.
+#[must_use]
+pub fn queue_of_key(key: &[u8]) -> Option<(QueueKey, u64)> {
+    let rest = key.strip_prefix(&[INDEXES, index_family::QUEUE])?;
+    let (namespace, rest) = rest.split_first_chunk()?;
+    let (kind, rest) = rest.split_first()?;
+    let (length, rest) = rest.split_first_chunk()?;
+    let (name, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
+    let sequence: [u8; 8] = rest.try_into().ok()?;
+    let kind = if *kind == 0 { TaskKind::Workflow } else { TaskKind::Activity };
+    let namespace = NamespaceNumber(u32::from_be_bytes(*namespace));
+    let name = std::str::from_utf8(name).ok()?.to_owned();
+    Some((QueueKey { namespace, kind, name }, u64::from_be_bytes(sequence)))
 }
 
 fn queue_writer(queue: &QueueKey) -> KeyWriter {

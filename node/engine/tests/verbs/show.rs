@@ -1,0 +1,113 @@
+//! What can be seen: histories, runs, queues, due times.
+
+use super::event_text::event_text;
+use super::{Args, Script, kind_text};
+use steadfast_engine::tables::{Activity, ActivityState, Record, Run, Tables, keys};
+use steadfast_engine::{read, resume};
+use steadfast_proto::temporal::enums::v1::WorkflowExecutionStatus;
+
+/// The run that `[ID] nth=` names; the newest one without `nth` (1 is the oldest).
+fn run(script: &Script, args: &Args) -> Option<Run> {
+    let id = args.name_or("wf");
+    let runs = script.world.runs().into_iter().filter(|run| run.run.workflow_id == id);
+    let mut runs: Vec<Run> = runs.collect();
+    match args.number::<usize>("nth") {
+        0 => runs.pop(),
+        nth => (nth <= runs.len()).then(|| runs.remove(nth - 1)),
+    }
+}
+
+/// `history [ID] nth= from=`
+pub(super) fn history(script: &mut Script, args: &Args) {
+    let from: i64 = args.number("from");
+    let Some(run) = run(script, args) else { return script.say("no such run") };
+    let (events, _) = script.world.history(&run.run);
+    for event in events.iter().filter(|event| event.event_id >= from) {
+        let text = event_text(event);
+        script.say(text);
+    }
+}
+
+/// `describe [ID] nth=`
+pub(super) fn describe(script: &mut Script, args: &Args) {
+    let Some(run) = run(script, args) else { return script.say("no such run") };
+    let status = WorkflowExecutionStatus::try_from(run.status).unwrap();
+    script.say(format!("{status:?}, {} transitions", run.state_transitions));
+    if let Some(task) = &run.workflow_task {
+        let phase = format!("{:?}", task.phase);
+        let phase = phase.split(' ').next().unwrap_or_default();
+        let text = format!("task {:?} {phase} on {}, attempt {}", task.kind, task.queue, task.attempt);
+        script.say(text);
+    }
+    if run.buffered_count > 0 {
+        script.say(format!("{} events are buffered", run.buffered_count));
+    }
+    for (name, payload) in &run.search_attributes {
+        let value = String::from_utf8_lossy(&payload.data).into_owned();
+        let kind = String::from_utf8_lossy(&payload.metadata["type"]).into_owned();
+        script.say(format!("{name} = {value} ({kind})"));
+    }
+    let prefix = keys::activity_prefix(&run.run);
+    let activities = script.world.memory.scan(&prefix, &keys::prefix_end(&prefix), 100, false);
+    for (_, record) in activities.unwrap() {
+        let Record::Activity(activity) = &*record else { panic!("{record:?}") };
+        let text = activity_text(script, activity);
+        script.say(text);
+    }
+}
+
+fn activity_text(script: &Script, activity: &Activity) -> String {
+    let state = match activity.state {
+        ActivityState::Queued { .. } => "queued".to_owned(),
+        ActivityState::Backoff { until } => {
+            let wait = until.since(activity.last_attempt_completed_at).0 / 1_000_000;
+            format!("in back-off for {wait} ms")
+        }
+        ActivityState::Started { at } => {
+            format!("started {} by {}", script.clock(at), activity.started_identity)
+        }
+    };
+    let mut text =
+        format!("activity {} {state}, attempt {}", activity.scheduled.activity_id, activity.attempt);
+    if let Some(failure) = &activity.last_failure {
+        text.push_str(&format!(", last failure {}", super::event_text::failure_text(Some(failure))));
+    }
+    if activity.cancel_requested_event_id != 0 {
+        text.push_str(", cancel requested");
+    }
+    text
+}
+
+/// Rows of the list, in its order.
+pub(super) fn list(script: &mut Script) {
+    let prefix = [2, 2];
+    let rows = script.world.memory.scan(&prefix, &keys::prefix_end(&prefix), 100, false).unwrap();
+    for (_, record) in rows {
+        let Record::Visibility(row) = &*record else { panic!("{record:?}") };
+        let status = WorkflowExecutionStatus::try_from(row.status).unwrap();
+        script.say(format!("{} {status:?} {} events", row.run.workflow_id, row.history_length));
+    }
+}
+
+/// Queues that have tasks, as a new leader finds them.
+pub(super) fn queues(script: &mut Script) {
+    let mut cursor = None;
+    while let Some(queue) = resume::next_queue(&script.world.memory, cursor.as_ref()).unwrap() {
+        let backlog = read::queue::backlog(&script.world.memory, &queue, 100).unwrap();
+        let oldest = script.clock(backlog.oldest.unwrap());
+        let kind = kind_text(queue.kind);
+        script.say(format!("{kind} {}: {} since {oldest}", queue.name, backlog.count));
+        cursor = Some(queue);
+    }
+}
+
+/// The index of due times.
+pub(super) fn due(script: &mut Script) {
+    let prefix = keys::due_prefix();
+    let items = script.world.memory.scan(&prefix, &keys::prefix_end(&prefix), 100, false).unwrap();
+    for (key, record) in items {
+        let Record::Due(due) = &*record else { panic!("{record:?}") };
+        let at = script.clock(keys::due_time(&key).unwrap());
+        script.say(format!("{at} {:?}", due.kind));
+    }
+}

@@ -136,6 +136,20 @@ pub(crate) enum Need {
     Open,
 }
 
+/// The namespace beside a token.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Named(Option<NamespaceNumber>);
+
+impl Named {
+    /// A token's namespace must be the request's, when that names one.
+    pub(crate) fn fence(self, token: NamespaceNumber) -> Result<(), Status> {
+        if self.0.is_none_or(|named| named == token) {
+            return Ok(());
+        }
+        Err(status::invalid("Operation requested with a token from a different namespace."))
+    }
+}
+
 impl Api {
     /// The namespace that a request names. A name that this node's state does not have is looked up
     /// again in the newest state before it counts as unknown.
@@ -143,13 +157,15 @@ impl Api {
         if name.is_empty() {
             return Err(status::invalid("Namespace is empty."));
         }
-        validate::id_length(name, "Namespace", &self.limits()?)?;
         let seen = namespaces::by_name(&self.shard.view(), name).map_err(|broken| status::fault(&broken))?;
         let found = match seen {
             Some(found) => found,
-            None => namespaces::by_name(&self.read().await?, name)
-                .map_err(|broken| status::fault(&broken))?
-                .ok_or_else(|| status::namespace_not_found(name))?,
+            None => {
+                validate::id_length(name, "Namespace", &self.limits()?)?;
+                namespaces::by_name(&self.read().await?, name)
+                    .map_err(|broken| status::fault(&broken))?
+                    .ok_or_else(|| status::namespace_not_found(name))?
+            }
         };
         let takes = match NamespaceState::try_from(found.state) {
             Ok(NamespaceState::Registered) => true,
@@ -162,12 +178,12 @@ impl Api {
         Err(status::namespace_invalid_state(name.to_owned(), found.state, need == Need::Registered))
     }
 
-    /// A token's namespace must be the request's, when that names one.
-    pub(crate) async fn fence_namespace(&self, number: NamespaceNumber, name: &str) -> Result<(), Status> {
-        if name.is_empty() || self.namespace(name, Need::Open).await?.number == number {
-            return Ok(());
+    /// The namespace that a request with a token names, if it does.
+    pub(crate) async fn named(&self, name: &str) -> Result<Named, Status> {
+        if name.is_empty() {
+            return Ok(Named(None));
         }
-        Err(status::invalid("Operation requested with a token from a different namespace."))
+        Ok(Named(Some(self.namespace(name, Need::Open).await?.number)))
     }
 
     /// The limits in force on this node.

@@ -92,13 +92,7 @@ async fn heartbeat(
     target: ActivityTarget,
     request: wire::RecordActivityTaskHeartbeatRequest,
 ) -> Result<wire::RecordActivityTaskHeartbeatResponse, Status> {
-    let limits = api.limits()?;
-    validate::id_length(&request.identity, "Identity", &limits)?;
-    if validate::is_blob_over(request.details.as_ref(), &limits) {
-        let failure = server_failure("Heartbeat details exceed size limit.", None);
-        fail(api, target, failure, request.identity).await?;
-        return Ok(wire::RecordActivityTaskHeartbeatResponse { cancel_requested: true, ..Default::default() });
-    }
+    validate::id_length(&request.identity, "Identity", &api.limits()?)?;
     let mutation = Mutation::RecordActivityTaskHeartbeat { target, request: request.into() };
     match api.propose(Class::Drains, mutation).await? {
         Reply::Heartbeat { cancel_requested } => {
@@ -142,12 +136,7 @@ async fn completed(
     target: ActivityTarget,
     request: wire::RespondActivityTaskCompletedRequest,
 ) -> Result<(), Status> {
-    let limits = api.limits()?;
-    validate::id_length(&request.identity, "Identity", &limits)?;
-    if validate::is_blob_over(request.result.as_ref(), &limits) {
-        let failure = server_failure("Complete result exceeds size limit.", None);
-        return fail(api, target, failure, request.identity).await;
-    }
+    validate::id_length(&request.identity, "Identity", &api.limits()?)?;
     api.done(Class::Drains, Mutation::RespondActivityTaskCompleted { target, request: request.into() }).await
 }
 
@@ -185,7 +174,7 @@ pub(crate) async fn respond_activity_task_failed_by_id(
 async fn failed(
     api: &Api,
     target: ActivityTarget,
-    mut request: wire::RespondActivityTaskFailedRequest,
+    request: wire::RespondActivityTaskFailedRequest,
 ) -> Result<Vec<Failure>, Status> {
     let application = |failure: &Failure| matches!(failure.failure_info, Some(FailureInfo::ApplicationFailureInfo(_)));
     if request.failure.as_ref().is_some_and(|failure| !application(failure)) {
@@ -193,16 +182,14 @@ async fn failed(
     }
     let limits = api.limits()?;
     validate::id_length(&request.identity, "Identity", &limits)?;
+    // What is over the limits takes effect as a failure of the server's, which the worker is told.
     let mut answers = Vec::new();
     if validate::is_blob_over(request.last_heartbeat_details.as_ref(), &limits) {
-        request.last_heartbeat_details = None;
         answers.push(server_failure("Heartbeat details exceed size limit.", None));
     }
     if validate::is_blob_over(request.failure.as_ref(), &limits) {
-        let cut = request.failure.take().map(cut_failure);
-        let failure = server_failure("Failure exceeds size limit.", cut);
-        answers.push(failure.clone());
-        request.failure = Some(failure);
+        let cut = request.failure.clone().map(cut_failure);
+        answers.push(server_failure("Failure exceeds size limit.", cut));
     }
     api.done(Class::Drains, Mutation::RespondActivityTaskFailed { target, request: request.into() }).await?;
     Ok(answers)
@@ -242,27 +229,16 @@ async fn canceled(
     target: ActivityTarget,
     request: wire::RespondActivityTaskCanceledRequest,
 ) -> Result<(), Status> {
-    let limits = api.limits()?;
-    validate::id_length(&request.identity, "Identity", &limits)?;
-    if validate::is_blob_over(request.details.as_ref(), &limits) {
-        let failure = server_failure("Cancel details exceed size limit.", None);
-        return fail(api, target, failure, request.identity).await;
-    }
+    validate::id_length(&request.identity, "Identity", &api.limits()?)?;
     api.done(Class::Drains, Mutation::RespondActivityTaskCanceled { target, request: request.into() }).await
-}
-
-/// The server fails an activity whose worker sent too much.
-async fn fail(api: &Api, target: ActivityTarget, failure: Failure, identity: String) -> Result<(), Status> {
-    let request =
-        wire::RespondActivityTaskFailedRequest { failure: Some(failure), identity, ..Default::default() };
-    api.done(Class::Drains, Mutation::RespondActivityTaskFailed { target, request: request.into() }).await
 }
 
 /// The activity behind a token; the token leaves the request, which need not carry it any more.
 async fn by_token(api: &Api, token: &mut bytes::Bytes, namespace: &str) -> Result<ActivityTarget, Status> {
+    let named = api.named(namespace).await?;
     match token::read_task(&std::mem::take(token))? {
         AnyTask::Task(token @ TaskToken { kind: TaskKind::Activity, .. }) => {
-            api.fence_namespace(token.run.namespace, namespace).await?;
+            named.fence(token.run.namespace)?;
             Ok(ActivityTarget::Token(token))
         }
         AnyTask::Task(TaskToken { kind: TaskKind::Workflow, .. }) | AnyTask::Query(_) => Err(not_found(NOT_PENDING)),

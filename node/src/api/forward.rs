@@ -111,7 +111,8 @@ where
         }
         let leads = self.api.shard.is_leader();
         if leads {
-            return self.local(request).await;
+            let response = self.local(request).await?;
+            return Ok(if is_unknown(&response) { method.unknown().into_http() } else { response });
         }
         if request.headers().contains_key(FORWARDED_HEADER) {
             return Err(not_leader());
@@ -284,6 +285,12 @@ fn not_leader() -> Status {
 
 fn is_not_leader<B>(response: &Response<B>) -> bool {
     response.headers().contains_key(NOT_LEADER_HEADER)
+}
+
+/// tonic answers a method that it does not know without a word; our own answers have one.
+fn is_unknown<B>(response: &Response<B>) -> bool {
+    let status = response.headers().get("grpc-status");
+    status.is_some_and(|status| status.as_bytes() == b"12") && !response.headers().contains_key("grpc-message")
 }
 
 fn set_timeout(request: &mut Request<Body>, left: Duration) {

@@ -32,7 +32,6 @@ pub(crate) async fn query_workflow(
     let run = resolve(&view, namespace.number, &target.workflow_id, &target.run_id)
         .map_err(|broken| fault(&broken))?
         .map_err(refused)?;
-    drop(view);
     let link = |reason: &str| {
         let workflow = link::Workflow {
             namespace: request.namespace.clone(),
@@ -131,11 +130,12 @@ pub(crate) async fn respond_query_task_completed(
 ) -> Result<wire::RespondQueryTaskCompletedResponse, Status> {
     let request = request.into_inner();
     let expired = || not_found("query task not found, or already expired");
+    let named = api.named(&request.namespace).await?;
     let token = match token::read_task(&request.task_token)? {
         AnyTask::Query(token) => token,
         AnyTask::Task(_) => return Err(expired()),
     };
-    api.fence_namespace(token.namespace, &request.namespace).await?;
+    named.fence(token.namespace)?;
     let answer = match QueryResultType::try_from(request.completed_type) {
         Ok(QueryResultType::Answered) => {
             if validate::is_blob_over(request.query_result.as_ref(), &api.limits()?) {

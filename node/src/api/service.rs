@@ -34,7 +34,11 @@ macro_rules! serve {
         $service:ident in $wire:ident {
             $($rpc:ident($request:ident) -> $response:ident = $module:ident::$handler:ident;)*
         }
-        namespaced { $($spaced:ident($spaced_request:ident) -> $spaced_response:ident: $spaced_text:literal;)* }
+        namespaced {
+            $($spaced:ident($spaced_request:ident) -> $spaced_response:ident: $spaced_text:literal
+                $(, unless |$given:ident| $unset:expr => $unset_text:literal)?;)*
+        }
+        denied { $($denied:ident($denied_request:ident) -> $denied_response:ident: $denied_text:literal;)* }
         tokened { $($tokened:ident($tokened_request:ident) -> $tokened_response:ident: $tokened_text:literal;)* }
         plain { $($plain:ident($plain_request:ident) -> $plain_response:ident: $plain_text:literal;)* }
     ) => {
@@ -50,13 +54,26 @@ macro_rules! serve {
                 &self,
                 request: Request<$wire::$spaced_request>,
             ) -> Result<Response<$wire::$spaced_response>, Status> {
-                Err(unimplemented::namespaced(&self.0, &request.get_ref().namespace, $spaced_text).await)
+                let request = request.into_inner();
+                let unset = None;
+                $(
+                    let $given = &request;
+                    let unset = if $unset { Some($unset_text) } else { unset };
+                )?
+                Err(unimplemented::namespaced(&self.0, &request.namespace, unset, $spaced_text).await)
+            })*
+            $(async fn $denied(
+                &self,
+                request: Request<$wire::$denied_request>,
+            ) -> Result<Response<$wire::$denied_response>, Status> {
+                Err(unimplemented::denied(&self.0, &request.get_ref().namespace, $denied_text).await)
             })*
             $(async fn $tokened(
                 &self,
                 request: Request<$wire::$tokened_request>,
             ) -> Result<Response<$wire::$tokened_response>, Status> {
-                Err(unimplemented::tokened(&request.get_ref().task_token, $tokened_text))
+                let request = request.into_inner();
+                Err(unimplemented::tokened(&self.0, &request.namespace, &request.task_token, $tokened_text).await)
             })*
             $(async fn $plain(
                 &self,

@@ -14,6 +14,9 @@ use tonic::{Request, Status};
 /// A backlog is counted up to here.
 const BACKLOG_MAX: usize = 10_000;
 
+/// The priority of all tasks, as queues do not sort by priority yet.
+const PRIORITY_KEY_DEFAULT: i32 = 3;
+
 /// DescribeTaskQueue.
 #[expect(deprecated, reason = "clients read the old fields")]
 pub(crate) async fn describe_task_queue(
@@ -41,7 +44,15 @@ pub(crate) async fn describe_task_queue(
             ..Default::default()
         });
     }
-    let Some(kind) = kind(request.task_queue_type) else { return Ok(wire::DescribeTaskQueueResponse::default()) };
+    let versioning_info = || taskqueue::TaskQueueVersioningInfo {
+        current_version: "__unversioned__".to_owned(),
+        ..Default::default()
+    };
+    let Some(kind) = kind(request.task_queue_type) else {
+        let nexus = request.task_queue_type == i32::from(TaskQueueType::Nexus);
+        let versioning_info = nexus.then(versioning_info);
+        return Ok(wire::DescribeTaskQueueResponse { versioning_info, ..Default::default() });
+    };
     let stats = if request.report_stats || request.include_task_queue_status {
         Some(stats(&view, &key(kind))?)
     } else {
@@ -52,11 +63,13 @@ pub(crate) async fn describe_task_queue(
     });
     Ok(wire::DescribeTaskQueueResponse {
         pollers: pollers(api, &key(kind)),
+        stats_by_priority_key: stats
+            .iter()
+            .filter(|_| request.report_stats)
+            .map(|stats| (PRIORITY_KEY_DEFAULT, stats.clone()))
+            .collect(),
         stats: stats.filter(|_| request.report_stats),
-        versioning_info: Some(taskqueue::TaskQueueVersioningInfo {
-            current_version: "__unversioned__".to_owned(),
-            ..Default::default()
-        }),
+        versioning_info: Some(versioning_info()),
         task_queue_status: status,
         ..Default::default()
     })

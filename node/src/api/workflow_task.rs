@@ -77,7 +77,7 @@ pub(crate) async fn respond_workflow_task_completed(
     let mutation = Mutation::RespondWorkflowTaskCompleted { token: token.clone(), request: request.into() };
     let reply = api.propose(Class::Drains, mutation).await;
     if reply.is_ok() {
-        api.shard.queries().answered(&token, results);
+        api.shard.queries().answered(&api.shard, &token, results);
     }
     match reply? {
         Reply::WorkflowTaskCompleted { new_task, eager_activities, reset_history_event_id } => {
@@ -119,9 +119,10 @@ pub(crate) async fn respond_workflow_task_failed(
 
 /// The workflow task behind a token; the token leaves the request.
 async fn workflow_token(api: &Api, token: &mut bytes::Bytes, namespace: &str) -> Result<TaskToken, Status> {
+    let named = api.named(namespace).await?;
     match token::read_task(&std::mem::take(token))? {
         AnyTask::Task(token @ TaskToken { kind: TaskKind::Workflow, .. }) => {
-            api.fence_namespace(token.run.namespace, namespace).await?;
+            named.fence(token.run.namespace)?;
             Ok(token)
         }
         AnyTask::Task(TaskToken { kind: TaskKind::Activity, .. }) | AnyTask::Query(_) => {

@@ -44,6 +44,7 @@ pub fn workflow_execution(
     info.history_size_bytes = run.history_bytes;
     info.state_transition_count = run.state_transitions;
     info.parent_namespace_id = parent_namespace_id;
+    info.first_run_id.clone_from(&run.first_execution_run_id);
     info.execution_duration = run.close.as_ref().map(|close| close.at.since(run.times.execution_at).to_proto());
     Ok(wire::DescribeWorkflowExecutionResponse {
         execution_config: Some(execution_config(run)),
@@ -81,7 +82,6 @@ pub fn execution_info(run: &Run) -> workflow::WorkflowExecutionInfo {
         search_attributes: (!indexed_fields.is_empty()).then_some(common::SearchAttributes { indexed_fields }),
         task_queue: run.task_queue.clone(),
         root_execution: Some(root),
-        first_run_id: run.first_execution_run_id.clone(),
         priority: run.priority.as_ref().map(|priority| priority.0.clone()),
         ..Default::default()
     }

@@ -17,8 +17,8 @@ const READS: &[&str] = &["Get", "List", "Describe", "Count", "Scan", "Query"];
 pub(super) enum Method<'path> {
     /// Of a service that every node answers for itself.
     Local,
-    /// Of Temporal's services.
-    Temporal(&'path str),
+    /// Of one of Temporal's services.
+    Temporal(&'path str, &'path str),
 }
 
 impl<'path> Method<'path> {
@@ -29,22 +29,32 @@ impl<'path> Method<'path> {
             return Ok(Self::Local);
         }
         if service == WORKFLOW_SERVICE || service == OPERATOR_SERVICE {
-            return Ok(Self::Temporal(method));
+            return Ok(Self::Temporal(service, method));
         }
         Err(Status::unimplemented(format!("unknown service {service}")))
+    }
+
+    /// The answer to a method that its service does not have.
+    pub(super) fn unknown(self) -> Status {
+        match self {
+            Self::Local => Status::unimplemented("unknown method"),
+            Self::Temporal(service, method) => {
+                Status::unimplemented(format!("unknown method {method} for service {service}"))
+            }
+        }
     }
 
     pub(super) fn is_local(self) -> bool {
         match self {
             Self::Local => true,
-            Self::Temporal(method) => LOCAL_METHODS.contains(&method),
+            Self::Temporal(_, method) => LOCAL_METHODS.contains(&method),
         }
     }
 
     pub(super) fn is_poll(self) -> bool {
         match self {
             Self::Local => false,
-            Self::Temporal(method) => POLLS.contains(&method),
+            Self::Temporal(_, method) => POLLS.contains(&method),
         }
     }
 
@@ -52,7 +62,7 @@ impl<'path> Method<'path> {
     pub(super) fn is_read(self) -> bool {
         match self {
             Self::Local => true,
-            Self::Temporal(method) => READS.iter().any(|prefix| method.starts_with(prefix)),
+            Self::Temporal(_, method) => READS.iter().any(|prefix| method.starts_with(prefix)),
         }
     }
 }

@@ -59,10 +59,8 @@ pub use transport::{Lane, LinkError, Transport, Wire};
 #[doc(hidden)]
 pub mod suite {
     pub use crate::log_store::LogStore;
-    pub use crate::state_machine::Machine;
+    pub use crate::state_machine::{Machine, SnapshotData};
     pub use crate::types::Types;
-    pub use openraft::StorageError;
-    pub use openraft::testing::log::{StoreBuilder, Suite};
     use openraft_rt::AsyncRuntime;
 
     /// Runs a test of the suite with the seeded runtime.

@@ -95,8 +95,9 @@ pub(super) fn recover(
     };
     let mut sealed = BTreeMap::new();
     let mut previous: Option<(Segment, End)> = None;
+    let newest = numbers.last().copied();
     for number in numbers {
-        let segment = load(disk.as_ref(), dir, number)?;
+        let mut segment = load(disk.as_ref(), dir, number)?;
         let start = start_of(&segment)?;
         if let Some((before, end)) = previous.take() {
             check_sealed(&before, &end, &start)?;
@@ -115,6 +116,10 @@ pub(super) fn recover(
             story.begin(&start, options);
         }
         let end = story.read(&segment)?;
+        if Some(number) != newest {
+            // One file at a time is in memory.
+            segment.bytes = Vec::new();
+        }
         previous = Some((segment, end));
     }
     let head = match previous {
@@ -328,10 +333,7 @@ impl Story {
                 end.max_index = end.max_index.max(Some(position.index));
             }
             Record::Vote(vote) => self.vote = Some(Bytes::copy_from_slice(vote)),
-            Record::Truncate(index) => {
-                self.entries.truncate_after(index);
-                self.missing = self.missing.min(index);
-            }
+            Record::Truncate(index) => self.entries.truncate_after(index),
             Record::Purge(upto) => {
                 if self.purged.is_none_or(|purged| purged.index < upto.index) {
                     self.purged = Some(upto);

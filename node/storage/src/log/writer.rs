@@ -117,8 +117,13 @@ impl Debug for LogWriter {
 
 impl Drop for LogWriter {
     fn drop(&mut self) {
-        // No one would ever answer those who wait.
-        self.shared.break_with(LogFault::WriterEnded, Vec::new());
+        let inner = self.shared.lock();
+        let orderly = inner.closed && inner.queue.is_empty();
+        drop(inner);
+        if !orderly {
+            // No one would ever answer those who wait.
+            self.shared.break_with(LogFault::WriterEnded, Vec::new());
+        }
     }
 }
 

@@ -161,3 +161,12 @@ fn an_append_beyond_the_bound_is_refused_and_the_log_lives() {
     running.append(vec![entry(1, 1, 10)]).unwrap();
     assert_eq!(indexes(&running.log.read(1, 99, 1).unwrap()), [1]);
 }
+
+#[test]
+fn an_orderly_end_is_no_fault() {
+    let (running, _) = Running::start(&SimulatedDisk::new(), small());
+    let poisoned = running.log.poisoned();
+    running.append(vec![entry(1, 1, 10)]).unwrap();
+    running.stop();
+    assert_eq!(*poisoned.borrow(), None);
+}

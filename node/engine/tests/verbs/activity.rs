@@ -68,7 +68,7 @@ pub(super) fn failure(args: &Args) -> Failure {
     };
     let message = match args.get_or("message", "oops") {
         text if text.starts_with("long:") => "x".repeat(text[5..].parse().unwrap()),
-        text => text,
+        text => text.trim_matches('"').to_owned(),
     };
     Failure { message, failure_info: Some(info), ..Failure::default() }
 }

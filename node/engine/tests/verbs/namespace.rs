@@ -13,7 +13,7 @@ use steadfast_proto::temporal::workflowservice::v1 as wire;
 pub(super) fn register(script: &mut Script, args: &Args) {
     let request = Proto(wire::RegisterNamespaceRequest {
         namespace: args.name_or("shop"),
-        description: args.get_or("description", ""),
+        description: args.get_or("description", "").trim_matches('"').to_owned(),
         owner_email: args.get_or("owner", ""),
         workflow_execution_retention_period: args.span("retention"),
         active_cluster_name: args.get_or("cluster", ""),
@@ -35,7 +35,7 @@ pub(super) fn update(script: &mut Script, args: &Args) {
     let retention = args.span("retention");
     let cluster = args.get("cluster");
     let mut info = UpdateNamespaceInfo {
-        description: args.get_or("description", ""),
+        description: args.get_or("description", "").trim_matches('"').to_owned(),
         owner_email: args.get_or("owner", ""),
         state: args.number("state"),
         ..Default::default()
@@ -97,5 +97,8 @@ pub(super) fn purge(script: &mut Script, args: &Args) {
     let reply = script.apply(Mutation::PurgeNamespace(found.unwrap().number));
     if let Some(Reply::Deleting { more }) = reply {
         script.say(format!("more={more}"));
+    }
+    for run in std::mem::take(&mut script.to_delete) {
+        script.apply(Mutation::DeleteSlice(run));
     }
 }

@@ -14,7 +14,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use steadfast_engine::effect::{AssignedTask, Effect};
-use steadfast_engine::id::{PollId, QueueKey, Reservation, TaskKind, WorkerVersion};
+use steadfast_engine::id::{PollId, QueueKey, Reservation, RunRef, TaskKind, WorkerVersion};
 use steadfast_engine::mutation::{Mutation, TaskToken};
 use steadfast_engine::tables::Record;
 use steadfast_engine::{Refusal, Reply, Timestamp, read, resume};
@@ -27,6 +27,9 @@ pub(crate) struct Script {
     tokens: BTreeMap<String, TaskToken>,
     /// Pollers that wait; they ride with each mutation until one is used.
     waiting: Vec<Reservation>,
+    last_workflow: String,
+    /// Runs that a purge named.
+    to_delete: Vec<RunRef>,
     polls: u64,
     started_at: Timestamp,
     output: String,
@@ -40,6 +43,8 @@ pub(crate) fn run(name: &str, text: &str) -> String {
         world,
         tokens: BTreeMap::new(),
         waiting: Vec::new(),
+        last_workflow: String::new(),
+        to_delete: Vec::new(),
         polls: 0,
         started_at,
         output: String::new(),
@@ -135,7 +140,10 @@ impl Script {
                 let text = self.keep(&task, "");
                 self.say(format!("to {}: {text}", reservation.identity));
             }
-            Effect::DeleteRun(run) => self.say(format!("to delete: {}", run.workflow_id)),
+            Effect::DeleteRun(run) => {
+                self.say(format!("to delete: {}", run.workflow_id));
+                self.to_delete.push(run);
+            }
             Effect::RunChanged { .. } | Effect::WorkflowTaskEnded { .. } | Effect::DueAt(_) => {}
         }
     }
@@ -168,6 +176,9 @@ impl Script {
             }
         };
         let name = if name.is_empty() { default_name } else { name.to_owned() };
+        if token.kind == TaskKind::Workflow {
+            self.last_workflow.clone_from(&name);
+        }
         self.tokens.insert(name, token);
         text
     }
@@ -175,17 +186,13 @@ impl Script {
     /// The token kept under a name.
     pub(crate) fn token(&self, name: &str) -> TaskToken {
         let token = self.tokens.get(name).cloned();
-        token.unwrap_or_else(|| panic!("no task {name} was claimed"))
+        token.unwrap_or_else(|| panic!("no task {name} was claimed:\n{}", self.output))
     }
 
-    /// The name of the task claimed for the only workflow, when there is one.
-    pub(crate) fn only_workflow(&self) -> String {
-        let kinds = self.tokens.iter().filter(|(_, token)| token.kind == TaskKind::Workflow);
-        let names: Vec<&String> = kinds.map(|(name, _)| name).collect();
-        match names[..] {
-            [name] => name.clone(),
-            _ => panic!("name the workflow, there are several or none: {names:?}"),
-        }
+    /// The name of the workflow task that was claimed last.
+    pub(crate) fn last_workflow(&self) -> String {
+        assert!(!self.last_workflow.is_empty(), "no workflow task yet:\n{}", self.output);
+        self.last_workflow.clone()
     }
 
     /// A poller of a queue.

@@ -31,7 +31,7 @@ pub(super) fn start(script: &mut Script, args: &Args) {
         workflow_task_timeout: args.span("task_timeout"),
         workflow_id_reuse_policy: args.number("reuse"),
         workflow_id_conflict_policy: args.number("conflict"),
-        cron_schedule: args.get_or("cron", ""),
+        cron_schedule: args.get_or("cron", "").trim_matches('"').to_owned(),
         workflow_start_delay: args.span("delay"),
         retry_policy: retry_policy(args),
         request_eager_execution: args.has("eager"),

@@ -95,6 +95,6 @@ fn task_name(script: &Script, args: &Args) -> String {
     let flags = ["return", "force"];
     match args.name() {
         Some(name) if !flags.contains(&name.as_str()) => name,
-        Some(_) | None => script.only_workflow(),
+        Some(_) | None => script.last_workflow(),
     }
 }

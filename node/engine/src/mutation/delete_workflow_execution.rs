@@ -56,6 +56,12 @@ fn is_over(set: &WriteSet<'_>, run: &Run) -> Result<bool, Fault> {
 
 /// Deletes the first slice; a due item makes sure that the others follow.
 fn begin(set: &mut WriteSet<'_>, run: &RunRef) -> Result<bool, Fault> {
+    if let Some(close) = set.run(run)?.and_then(|standing| standing.close)
+        && let Some(namespace) = set.namespace(run.namespace)?
+    {
+        let at = close.at.after(namespace.retention);
+        set.delete(keys::due_key(at, run, &DueKind::Retention));
+    }
     let more = delete_run(set, run)?;
     if more {
         let (at, kind) = (set.now, DueKind::Retention);

@@ -33,7 +33,7 @@ use steadfast_proto::temporal::workflowservice::v1 as wire;
 
 
 const STEPS: usize = 1_500;
-const SEEDS: u64 = 12;
+const SEEDS: u64 = 5;
 
 struct Walk {
     world: World,

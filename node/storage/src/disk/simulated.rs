@@ -25,7 +25,7 @@ pub enum CrashLoss {
     /// The power failed before anything unsynced reached the platter.
     AllUnsynced,
     /// The power failed: of each file either nothing, all, a prefix of the writes (the last one
-    /// torn) or any set of sectors survives; of each directory a prefix of its changes.
+    /// torn) or any set of sectors survives; of each directory a prefix, or any set, of its changes.
     Seeded(u64),
 }
 

@@ -26,17 +26,28 @@ impl Choices {
     }
 }
 
+/// Which of a directory's changes reached the device.
+enum Survivors {
+    /// The first ones: a journal.
+    First(usize),
+    /// Each by itself: no order is promised without a sync.
+    Any(Vec<bool>),
+}
+
 impl Contents {
     pub(super) fn crash(&mut self, loss: CrashLoss) {
         match loss {
             CrashLoss::Nothing => {}
             CrashLoss::AllUnsynced => {
-                self.names_survive(|_| 0);
+                self.names_survive(|_| Survivors::First(0));
                 self.bytes_survive(|file| file.synced.clone());
             }
             CrashLoss::Seeded(seed) => {
                 let mut choices = Choices::new(seed);
-                self.names_survive(|changes| choices.below(changes + 1));
+                self.names_survive(|changes| match choices.below(2) {
+                    0 => Survivors::First(choices.below(changes + 1)),
+                    _ => Survivors::Any((0..changes).map(|_| choices.below(2) == 0).collect()),
+                });
                 self.bytes_survive(|file| survivor(file, &mut choices));
             }
         }
@@ -62,19 +73,26 @@ impl Contents {
         self.files.retain(|file, _| named.contains(file));
     }
 
-    /// Of each directory's unsynced changes, the first `kept(count)` survive.
-    fn names_survive(&mut self, mut kept: impl FnMut(usize) -> usize) {
+    /// Of each directory's unsynced changes, those that `choose(count)` says survive.
+    fn names_survive(&mut self, mut choose: impl FnMut(usize) -> Survivors) {
+        let mut by_directory: BTreeMap<_, Vec<_>> = BTreeMap::new();
         let unsynced = std::mem::take(&mut self.unsynced_names);
-        let mut left = BTreeMap::new();
-        for (dir, _) in &unsynced {
-            *left.entry(dir.clone()).or_insert(0usize) += 1;
+        for (at, (dir, _)) in unsynced.iter().enumerate() {
+            by_directory.entry(dir).or_default().push(at);
         }
-        for count in left.values_mut() {
-            *count = kept(*count);
+        let mut surviving = BTreeSet::new();
+        for changes in by_directory.values() {
+            let survivors = choose(changes.len());
+            surviving.extend(changes.iter().enumerate().filter_map(|(nth, at)| {
+                let survives = match &survivors {
+                    Survivors::First(count) => nth < *count,
+                    Survivors::Any(chosen) => chosen[nth],
+                };
+                survives.then_some(*at)
+            }));
         }
-        for (dir, change) in &unsynced {
-            if let Some(count) = left.get_mut(dir).filter(|count| **count > 0) {
-                *count -= 1;
+        for (at, (_, change)) in unsynced.iter().enumerate() {
+            if surviving.contains(&at) {
                 apply(&mut self.synced_names, change);
             }
         }

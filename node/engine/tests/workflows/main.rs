@@ -3,6 +3,7 @@
 mod chains;
 mod hello_world;
 mod limits;
+mod memory;
 mod random_walk;
 mod starts;
 mod story;

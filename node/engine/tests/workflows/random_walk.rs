@@ -10,7 +10,7 @@ use steadfast_engine::id::{
 };
 use steadfast_engine::mutation::{ActivityTarget, ExecutionTarget, Mutation, TaskToken};
 use steadfast_engine::proto::Proto;
-use steadfast_engine::tables::{Record, Run, Tables, WorkflowTaskKind, WorkflowTaskPhase, keys};
+use steadfast_engine::tables::{ActivityState, Record, Run, Tables, WorkflowTaskKind, WorkflowTaskPhase, keys};
 use steadfast_engine::Reply;
 use steadfast_proto::temporal::command::v1::command::Attributes as CommandAttributes;
 use steadfast_proto::temporal::command::v1::{
@@ -33,7 +33,7 @@ use steadfast_proto::temporal::workflowservice::v1 as wire;
 
 
 const STEPS: usize = 1_500;
-const SEEDS: u64 = 5;
+const SEEDS: u64 = 6;
 
 struct Walk {
     world: World,
@@ -335,22 +335,32 @@ impl Walk {
         })
     }
 
+    /// Mostly the token of a task that a worker has, else any recent one.
     fn token(&mut self, workflow: bool) -> Option<TaskToken> {
-        let count = if workflow {
-            self.workflow_tokens.len()
-        } else {
-            self.activity_tokens.len()
+        let tokens = if workflow { &self.workflow_tokens } else { &self.activity_tokens };
+        let recent: Vec<TaskToken> = tokens.iter().rev().take(30).cloned().collect();
+        let held: Vec<TaskToken> =
+            recent.iter().filter(|token| self.is_held(token)).cloned().collect();
+        let from = if held.is_empty() || self.chance(15) { recent } else { held };
+        let count = u64::try_from(from.len()).unwrap();
+        (count > 0).then(|| from[usize::try_from(self.draw(count)).unwrap()].clone())
+    }
+
+    fn is_held(&self, token: &TaskToken) -> bool {
+        let key = match token.kind {
+            TaskKind::Workflow => keys::run_key(&token.run),
+            TaskKind::Activity => keys::activity_key(&token.run, token.scheduled_event_id),
         };
-        if count == 0 {
-            return None;
+        match self.world.memory.0.get(&key).map(|record| &**record) {
+            Some(Record::Run(run)) => run.workflow_task.as_ref().is_some_and(|task| {
+                matches!(task.phase, WorkflowTaskPhase::Started { claim, .. } if claim == token.claim)
+            }),
+            Some(Record::Activity(activity)) => {
+                activity.claim == token.claim
+                    && matches!(activity.state, ActivityState::Started { .. })
+            }
+            _ => false,
         }
-        let back = usize::try_from(self.draw(6)).unwrap().min(count - 1);
-        let tokens = if workflow {
-            &self.workflow_tokens
-        } else {
-            &self.activity_tokens
-        };
-        Some(tokens[count - 1 - back].clone())
     }
 
     fn activity_answer(&mut self) -> Option<Mutation> {
@@ -395,14 +405,14 @@ impl Walk {
                     ..Default::default()
                 },
             )),
-            25..=26 => Mutation::TerminateWorkflowExecution(Proto(
+            25 if self.chance(50) => Mutation::TerminateWorkflowExecution(Proto(
                 wire::TerminateWorkflowExecutionRequest {
                     namespace: "default".into(),
                     workflow_execution: self.execution(),
                     ..Default::default()
                 },
             )),
-            27 => Mutation::DeleteWorkflowExecution(self.target()),
+            27 if self.chance(30) => Mutation::DeleteWorkflowExecution(self.target()),
             28 => Mutation::ResetStickyTaskQueue(self.target()),
             29 => Mutation::ShutdownWorker {
                 namespace: "default".into(),
@@ -413,7 +423,7 @@ impl Walk {
                 kind: TaskKind::Workflow,
                 namespace: NamespaceNumber(2),
             }),
-            31..=50 => Mutation::ClaimTask(self.reservation()),
+            25..=27 | 31..=50 => Mutation::ClaimTask(self.reservation()),
             51..=72 => self.workflow_answer()?,
             73..=84 => self.activity_answer()?,
             _ => {
@@ -682,13 +692,16 @@ fn what_the_state_says_holds_together() {
             workflow_tokens: Vec::new(),
             activity_tokens: Vec::new(),
         };
-        for _ in 0..STEPS {
+        for step in 0..STEPS {
             walk.step();
             walk.check();
-        }
-        for run in walk.world.runs() {
-            let (events, _) = walk.world.history(&run.run);
-            seen.extend(events.iter().map(|event| event.event_type));
+            if step % 50 == 0 {
+                // What is deleted later counts, too.
+                for run in walk.world.runs() {
+                    let (events, _) = walk.world.history(&run.run);
+                    seen.extend(events.iter().map(|event| event.event_type));
+                }
+            }
         }
     }
     let walked = |event_type: EventType| seen.contains(&i32::from(event_type));

@@ -1,43 +1,15 @@
 //! A world of plain records to drive the engine in: no storage, no clock, no network.
 
+use crate::memory::Memory;
 use bytes::Bytes;
-use std::collections::BTreeMap;
-use std::ops::Bound;
 use std::sync::Arc;
 use steadfast_engine::check::check_state;
 use steadfast_engine::effect::Effect;
 use steadfast_engine::id::{Reservation, RunRef};
 use steadfast_engine::mutation::{Mutation, ProposalId, Proposed};
 use steadfast_engine::tables::{Key, Record, Run, Tables, keys};
-use steadfast_engine::{Fault, Refusal, Reply, Timestamp, apply};
+use steadfast_engine::{Refusal, Reply, Timestamp, apply};
 use steadfast_proto::temporal::history::v1::{History, HistoryEvent};
-
-/// The records.
-#[derive(Debug, Default)]
-pub(crate) struct Memory(pub(crate) BTreeMap<Key, Arc<Record>>);
-
-impl Tables for Memory {
-    fn get(&self, key: &[u8]) -> Result<Option<Arc<Record>>, Fault> {
-        Ok(self.0.get(key).cloned())
-    }
-
-    fn scan(
-        &self,
-        from: &[u8],
-        to: &[u8],
-        limit: usize,
-        reverse: bool,
-    ) -> Result<Vec<(Key, Arc<Record>)>, Fault> {
-        let bounds = (Bound::Included(from), Bound::Excluded(to));
-        let range = self.0.range::<[u8], _>(bounds);
-        let range = range.map(|(key, record)| (key.clone(), Arc::clone(record)));
-        Ok(if reverse {
-            range.rev().take(limit).collect()
-        } else {
-            range.take(limit).collect()
-        })
-    }
-}
 
 /// Records and cluster time.
 #[derive(Debug)]
@@ -93,12 +65,7 @@ impl World {
             "each replica changes the same"
         );
         assert_eq!(applied.effects, again.effects);
-        for (key, change) in applied.changes {
-            match change {
-                Some(record) => self.memory.0.insert(key, record),
-                None => self.memory.0.remove(&key),
-            };
-        }
+        self.memory.merge(applied.changes);
         let violations = check_state(&self.memory).unwrap();
         assert!(violations.is_empty(), "{violations:#?}");
         (applied.reply, applied.effects)

@@ -79,7 +79,9 @@ impl Drop for Handle {
 
 impl Debug for Log {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Log").field("dir", &self.handle.shared.dir).finish_non_exhaustive()
+        f.debug_struct("Log")
+            .field("dir", &self.handle.shared.dir)
+            .finish_non_exhaustive()
     }
 }
 
@@ -100,7 +102,13 @@ impl Log {
         let replay = recovery::recover(&disk, dir, &options)?;
         let recovered = replay.summary();
         let (shared, writer) = writer::start(disk, dir, options, replay);
-        Ok((Log { handle: Arc::new(Handle { shared }) }, writer, recovered))
+        Ok((
+            Log {
+                handle: Arc::new(Handle { shared }),
+            },
+            writer,
+            recovered,
+        ))
     }
 
     /// Appends entries that follow the last one without a gap; they can be read when this returns.

@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 /// A place in the replicated log: the entry's index and the leadership that wrote it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct Position {
     /// Term of the leadership.
     pub term: u64,

@@ -97,12 +97,19 @@ pub async fn serve(
     let operator = OperatorServiceServer::new(service)
         .accept_compressed(CompressionEncoding::Gzip)
         .max_decoding_message_size(MESSAGE_BYTES_MAX);
-    let admin = AdminServiceServer::new(AdminApi { api: api.clone(), admin });
+    let admin = AdminServiceServer::new(AdminApi {
+        api: api.clone(),
+        admin,
+    });
     // Java connects only when the service it wants says SERVING. A node serves as long as it is
     // there: it forwards what it can't answer.
     let (health_reporter, health) = tonic_health::server::health_reporter();
-    health_reporter.set_serving::<WorkflowServiceServer<Service>>().await;
-    health_reporter.set_serving::<OperatorServiceServer<Service>>().await;
+    health_reporter
+        .set_serving::<WorkflowServiceServer<Service>>()
+        .await;
+    health_reporter
+        .set_serving::<OperatorServiceServer<Service>>()
+        .await;
     Server::builder()
         .tcp_nodelay(true)
         .http2_keepalive_interval(Some(KEEP_ALIVE))
@@ -116,7 +123,10 @@ pub async fn serve(
         .add_service(admin)
         .add_service(operator)
         .add_service(workflow)
-        .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), shutdown)
+        .serve_with_incoming_shutdown(
+            TcpIncoming::from(listener).with_nodelay(Some(true)),
+            shutdown,
+        )
         .await?;
     Ok(())
 }
@@ -146,18 +156,25 @@ impl Named {
         if self.0.is_none_or(|named| named == token) {
             return Ok(());
         }
-        Err(status::invalid("Operation requested with a token from a different namespace."))
+        Err(status::invalid(
+            "Operation requested with a token from a different namespace.",
+        ))
     }
 }
 
 impl Api {
     /// The namespace that a request names. A name that this node's state does not have is looked up
     /// again in the newest state before it counts as unknown.
-    pub(crate) async fn namespace(&self, name: &str, need: Need) -> Result<StoredNamespace, Status> {
+    pub(crate) async fn namespace(
+        &self,
+        name: &str,
+        need: Need,
+    ) -> Result<StoredNamespace, Status> {
         if name.is_empty() {
             return Err(status::invalid("Namespace is empty."));
         }
-        let seen = namespaces::by_name(&self.shard.view(), name).map_err(|broken| status::fault(&broken))?;
+        let seen = namespaces::by_name(&self.shard.view(), name)
+            .map_err(|broken| status::fault(&broken))?;
         let found = match seen {
             Some(found) => found,
             None => {
@@ -175,7 +192,11 @@ impl Api {
         if takes {
             return Ok(found);
         }
-        Err(status::namespace_invalid_state(name.to_owned(), found.state, need == Need::Registered))
+        Err(status::namespace_invalid_state(
+            name.to_owned(),
+            found.state,
+            need == Need::Registered,
+        ))
     }
 
     /// The namespace that a request with a token names, if it does.
@@ -198,7 +219,11 @@ impl Api {
 
     /// Proposes, and waits for the reply.
     pub(crate) async fn propose(&self, class: Class, mutation: Mutation) -> Result<Reply, Status> {
-        self.shard.propose(class, mutation).await.map_err(status::unavailable)?.map_err(status::refused)
+        self.shard
+            .propose(class, mutation)
+            .await
+            .map_err(status::unavailable)?
+            .map_err(status::refused)
     }
 
     /// Proposes what has nothing to say but that it is done.
@@ -207,8 +232,15 @@ impl Api {
     }
 
     /// Waits for a task; `None` when there was none in time.
-    pub(crate) async fn poll(&self, poll: Poll, deadline: Instant) -> Result<Option<Polled>, Status> {
-        self.shard.poll(poll, deadline).await.map_err(status::unavailable)
+    pub(crate) async fn poll(
+        &self,
+        poll: Poll,
+        deadline: Instant,
+    ) -> Result<Option<Polled>, Status> {
+        self.shard
+            .poll(poll, deadline)
+            .await
+            .map_err(status::unavailable)
     }
 
     /// A random UUID.
@@ -218,7 +250,12 @@ impl Api {
 
     /// Who polled a queue lately.
     pub(crate) fn pollers(&self, queue: &QueueKey) -> Vec<PollerInfo> {
-        self.shard.matching().pollers(queue).into_iter().map(poller_info).collect()
+        self.shard
+            .matching()
+            .pollers(queue)
+            .into_iter()
+            .map(poller_info)
+            .collect()
     }
 
     /// The encoded answer of a poll whose task this node's own apply has handed over.
@@ -226,7 +263,11 @@ impl Api {
         let view = self.shard.view();
         let (message, token) = match task {
             AssignedTask::Workflow(task) => {
-                let events = if task.sticky { answer::Events::New } else { answer::Events::All };
+                let events = if task.sticky {
+                    answer::Events::New
+                } else {
+                    answer::Events::All
+                };
                 let answer = answer::workflow_task(&view, &task, events, BTreeMap::new())?;
                 (answer.unwrap_or_default().encode_to_vec(), task.token)
             }
@@ -252,11 +293,13 @@ fn poller_info(poller: SeenPoller) -> PollerInfo {
         last_access_time: Some(poller.last_access.to_proto()),
         identity: poller.identity,
         rate_per_second: 100_000.0,
-        worker_version_capabilities: (!version.build_id.is_empty()).then_some(WorkerVersionCapabilities {
-            build_id: version.build_id,
-            use_versioning: version.use_versioning,
-            deployment_series_name: version.deployment_name,
-        }),
+        worker_version_capabilities: (!version.build_id.is_empty()).then_some(
+            WorkerVersionCapabilities {
+                build_id: version.build_id,
+                use_versioning: version.use_versioning,
+                deployment_series_name: version.deployment_name,
+            },
+        ),
         ..Default::default()
     }
 }

@@ -5,6 +5,8 @@
 
 pub mod describe;
 pub mod history;
+#[cfg(test)]
+mod memory;
 pub mod namespace;
 pub mod queue;
 pub mod target;

@@ -20,7 +20,8 @@ use tonic::{Request, Response, Status};
 /// A failure over the size limit is cut to this many bytes inside the one that takes its place
 /// (`limit.blobSize.warn`).
 const CUT_FAILURE_BYTES: usize = 512 * 1024;
-const NOT_PENDING: &str = "invalid activityID or activity already timed out or invoking workflow is completed";
+const NOT_PENDING: &str =
+    "invalid activityID or activity already timed out or invoking workflow is completed";
 
 /// PollActivityTaskQueue.
 #[expect(deprecated, reason = "workers of older SDKs send their build id there")]
@@ -41,7 +42,11 @@ pub(crate) async fn poll_activity_task_queue(
     )?;
     let poll = Poll {
         id: call.poll.unwrap_or_else(|| api.shard.next_poll_id()),
-        queue: QueueKey { namespace, kind: TaskKind::Activity, name: queue.name.clone() },
+        queue: QueueKey {
+            namespace,
+            kind: TaskKind::Activity,
+            name: queue.name.clone(),
+        },
         sticky: false,
         identity: request.identity,
         worker,
@@ -51,7 +56,9 @@ pub(crate) async fn poll_activity_task_queue(
             let answer = answer::activity_task(&api.shard.view(), &task, true)?;
             Ok(deliver(answer, Delivered { token: task.token }))
         }
-        Some(Polled::Task(AssignedTask::Workflow(_)) | Polled::Query(_)) | None => Ok(Response::new(Default::default())),
+        Some(Polled::Task(AssignedTask::Workflow(_)) | Polled::Query(_)) | None => {
+            Ok(Response::new(Default::default()))
+        }
     }
 }
 
@@ -71,8 +78,14 @@ pub(crate) async fn record_activity_task_heartbeat_by_id(
     request: Request<wire::RecordActivityTaskHeartbeatByIdRequest>,
 ) -> Result<wire::RecordActivityTaskHeartbeatByIdResponse, Status> {
     let request = request.into_inner();
-    let target =
-        by_id(api, &request.namespace, request.workflow_id, &request.run_id, request.activity_id).await?;
+    let target = by_id(
+        api,
+        &request.namespace,
+        request.workflow_id,
+        &request.run_id,
+        request.activity_id,
+    )
+    .await?;
     let request = wire::RecordActivityTaskHeartbeatRequest {
         details: request.details,
         identity: request.identity,
@@ -93,11 +106,15 @@ async fn heartbeat(
     request: wire::RecordActivityTaskHeartbeatRequest,
 ) -> Result<wire::RecordActivityTaskHeartbeatResponse, Status> {
     validate::id_length(&request.identity, "Identity", &api.limits()?)?;
-    let mutation = Mutation::RecordActivityTaskHeartbeat { target, request: request.into() };
+    let mutation = Mutation::RecordActivityTaskHeartbeat {
+        target,
+        request: request.into(),
+    };
     match api.propose(Class::Drains, mutation).await? {
-        Reply::Heartbeat { cancel_requested } => {
-            Ok(wire::RecordActivityTaskHeartbeatResponse { cancel_requested, ..Default::default() })
-        }
+        Reply::Heartbeat { cancel_requested } => Ok(wire::RecordActivityTaskHeartbeatResponse {
+            cancel_requested,
+            ..Default::default()
+        }),
         other => Err(Api::unexpected(&other)),
     }
 }
@@ -119,8 +136,14 @@ pub(crate) async fn respond_activity_task_completed_by_id(
     request: Request<wire::RespondActivityTaskCompletedByIdRequest>,
 ) -> Result<wire::RespondActivityTaskCompletedByIdResponse, Status> {
     let request = request.into_inner();
-    let target =
-        by_id(api, &request.namespace, request.workflow_id, &request.run_id, request.activity_id).await?;
+    let target = by_id(
+        api,
+        &request.namespace,
+        request.workflow_id,
+        &request.run_id,
+        request.activity_id,
+    )
+    .await?;
     let request = wire::RespondActivityTaskCompletedRequest {
         result: request.result,
         identity: request.identity,
@@ -137,7 +160,14 @@ async fn completed(
     request: wire::RespondActivityTaskCompletedRequest,
 ) -> Result<(), Status> {
     validate::id_length(&request.identity, "Identity", &api.limits()?)?;
-    api.done(Class::Drains, Mutation::RespondActivityTaskCompleted { target, request: request.into() }).await
+    api.done(
+        Class::Drains,
+        Mutation::RespondActivityTaskCompleted {
+            target,
+            request: request.into(),
+        },
+    )
+    .await
 }
 
 /// RespondActivityTaskFailed.
@@ -157,8 +187,14 @@ pub(crate) async fn respond_activity_task_failed_by_id(
     request: Request<wire::RespondActivityTaskFailedByIdRequest>,
 ) -> Result<wire::RespondActivityTaskFailedByIdResponse, Status> {
     let request = request.into_inner();
-    let target =
-        by_id(api, &request.namespace, request.workflow_id, &request.run_id, request.activity_id).await?;
+    let target = by_id(
+        api,
+        &request.namespace,
+        request.workflow_id,
+        &request.run_id,
+        request.activity_id,
+    )
+    .await?;
     let request = wire::RespondActivityTaskFailedRequest {
         failure: request.failure,
         identity: request.identity,
@@ -176,8 +212,17 @@ async fn failed(
     target: ActivityTarget,
     request: wire::RespondActivityTaskFailedRequest,
 ) -> Result<Vec<Failure>, Status> {
-    let application = |failure: &Failure| matches!(failure.failure_info, Some(FailureInfo::ApplicationFailureInfo(_)));
-    if request.failure.as_ref().is_some_and(|failure| !application(failure)) {
+    let application = |failure: &Failure| {
+        matches!(
+            failure.failure_info,
+            Some(FailureInfo::ApplicationFailureInfo(_))
+        )
+    };
+    if request
+        .failure
+        .as_ref()
+        .is_some_and(|failure| !application(failure))
+    {
         return Err(invalid("Failure must have ApplicationFailureInfo."));
     }
     let limits = api.limits()?;
@@ -191,7 +236,14 @@ async fn failed(
         let cut = request.failure.clone().map(cut_failure);
         answers.push(server_failure("Failure exceeds size limit.", cut));
     }
-    api.done(Class::Drains, Mutation::RespondActivityTaskFailed { target, request: request.into() }).await?;
+    api.done(
+        Class::Drains,
+        Mutation::RespondActivityTaskFailed {
+            target,
+            request: request.into(),
+        },
+    )
+    .await?;
     Ok(answers)
 }
 
@@ -212,8 +264,14 @@ pub(crate) async fn respond_activity_task_canceled_by_id(
     request: Request<wire::RespondActivityTaskCanceledByIdRequest>,
 ) -> Result<wire::RespondActivityTaskCanceledByIdResponse, Status> {
     let request = request.into_inner();
-    let target =
-        by_id(api, &request.namespace, request.workflow_id, &request.run_id, request.activity_id).await?;
+    let target = by_id(
+        api,
+        &request.namespace,
+        request.workflow_id,
+        &request.run_id,
+        request.activity_id,
+    )
+    .await?;
     let request = wire::RespondActivityTaskCanceledRequest {
         details: request.details,
         identity: request.identity,
@@ -230,18 +288,38 @@ async fn canceled(
     request: wire::RespondActivityTaskCanceledRequest,
 ) -> Result<(), Status> {
     validate::id_length(&request.identity, "Identity", &api.limits()?)?;
-    api.done(Class::Drains, Mutation::RespondActivityTaskCanceled { target, request: request.into() }).await
+    api.done(
+        Class::Drains,
+        Mutation::RespondActivityTaskCanceled {
+            target,
+            request: request.into(),
+        },
+    )
+    .await
 }
 
 /// The activity behind a token; the token leaves the request, which need not carry it any more.
-async fn by_token(api: &Api, token: &mut bytes::Bytes, namespace: &str) -> Result<ActivityTarget, Status> {
+async fn by_token(
+    api: &Api,
+    token: &mut bytes::Bytes,
+    namespace: &str,
+) -> Result<ActivityTarget, Status> {
     let named = api.named(namespace).await?;
     match token::read_task(&std::mem::take(token))? {
-        AnyTask::Task(token @ TaskToken { kind: TaskKind::Activity, .. }) => {
+        AnyTask::Task(
+            token @ TaskToken {
+                kind: TaskKind::Activity,
+                ..
+            },
+        ) => {
             named.fence(token.run.namespace)?;
             Ok(ActivityTarget::Token(token))
         }
-        AnyTask::Task(TaskToken { kind: TaskKind::Workflow, .. }) | AnyTask::Query(_) => Err(not_found(NOT_PENDING)),
+        AnyTask::Task(TaskToken {
+            kind: TaskKind::Workflow,
+            ..
+        })
+        | AnyTask::Query(_) => Err(not_found(NOT_PENDING)),
     }
 }
 
@@ -261,14 +339,22 @@ async fn by_id(
     }
     // An activity without a workflow would be a standalone one.
     if workflow_id.is_empty() {
-        return Err(not_found(format!("activity not found for ID: {activity_id}")));
+        return Err(not_found(format!(
+            "activity not found for ID: {activity_id}"
+        )));
     }
-    let longest = Limits::default().id_length_max.max(api.limits()?.id_length_max);
+    let longest = Limits::default()
+        .id_length_max
+        .max(api.limits()?.id_length_max);
     if u64::try_from(workflow_id.len()).is_ok_and(|length| length > longest) {
-        return Err(not_found(format!("workflow not found for ID: {workflow_id}")));
+        return Err(not_found(format!(
+            "workflow not found for ID: {workflow_id}"
+        )));
     }
     if u64::try_from(activity_id.len()).is_ok_and(|length| length > longest) {
-        let name = format!("cannot find pending activity with ActivityID {activity_id}, check workflow execution history for more details");
+        let name = format!(
+            "cannot find pending activity with ActivityID {activity_id}, check workflow execution history for more details"
+        );
         return Err(not_found(name));
     }
     Ok(ActivityTarget::Id {
@@ -283,24 +369,29 @@ fn server_failure(message: &str, cause: Option<Failure>) -> Failure {
     Failure {
         message: message.to_owned(),
         cause: cause.map(Box::new),
-        failure_info: Some(FailureInfo::ServerFailureInfo(ServerFailureInfo { non_retryable: true })),
+        failure_info: Some(FailureInfo::ServerFailureInfo(ServerFailureInfo {
+            non_retryable: true,
+        })),
         ..Default::default()
     }
 }
 
-/// A failure without its cause and stack, its message cut to what fits.
+/// A failure without its cause and stack, its message cut to what fits beside its own framing.
 fn cut_failure(mut failure: Failure) -> Failure {
+    const FRAME_BYTES: usize = 10;
     failure.cause = None;
     failure.stack_trace.clear();
-    let over = failure.encoded_len().saturating_sub(CUT_FAILURE_BYTES);
-    let mut keep = failure.message.len().saturating_sub(over);
-    while !failure.message.is_char_boundary(keep) {
+    let message = std::mem::take(&mut failure.message);
+    if failure.encoded_len() + FRAME_BYTES > CUT_FAILURE_BYTES {
+        failure.failure_info = None;
+        failure.encoded_attributes = None;
+    }
+    let room = CUT_FAILURE_BYTES.saturating_sub(failure.encoded_len() + FRAME_BYTES);
+    let mut keep = message.len().min(room);
+    while !message.is_char_boundary(keep) {
         keep -= 1;
     }
-    failure.message.truncate(keep);
-    if failure.encoded_len() > CUT_FAILURE_BYTES {
-        failure.failure_info = None;
-    }
+    message[..keep].clone_into(&mut failure.message);
     failure
 }
 
@@ -310,7 +401,11 @@ mod tests {
 
     #[test]
     fn a_failure_is_cut_at_a_character() {
-        let failure = Failure { message: "é".repeat(400_000), stack_trace: "x".repeat(99), ..Default::default() };
+        let failure = Failure {
+            message: "é".repeat(400_000),
+            stack_trace: "x".repeat(99),
+            ..Default::default()
+        };
         let cut = cut_failure(failure);
         assert!(cut.encoded_len() <= CUT_FAILURE_BYTES);
         assert!(cut.message.len() > CUT_FAILURE_BYTES - 20);

@@ -71,7 +71,10 @@ pub(crate) struct AdminApi {
 
 #[tonic::async_trait]
 impl AdminService for AdminApi {
-    async fn status(&self, _: Request<wire::StatusRequest>) -> Result<Response<wire::StatusResponse>, Status> {
+    async fn status(
+        &self,
+        _: Request<wire::StatusRequest>,
+    ) -> Result<Response<wire::StatusResponse>, Status> {
         Ok(Response::new(self.admin.status().await))
     }
 
@@ -90,7 +93,10 @@ impl AdminService for AdminApi {
         &self,
         request: Request<wire::PromoteMemberRequest>,
     ) -> Result<Response<wire::PromoteMemberResponse>, Status> {
-        self.admin.promote_member(request.into_inner().id).await.map_err(failed)?;
+        self.admin
+            .promote_member(request.into_inner().id)
+            .await
+            .map_err(failed)?;
         Ok(Response::new(wire::PromoteMemberResponse {}))
     }
 
@@ -98,7 +104,10 @@ impl AdminService for AdminApi {
         &self,
         request: Request<wire::RemoveMemberRequest>,
     ) -> Result<Response<wire::RemoveMemberResponse>, Status> {
-        self.admin.remove_member(request.into_inner().id).await.map_err(failed)?;
+        self.admin
+            .remove_member(request.into_inner().id)
+            .await
+            .map_err(failed)?;
         Ok(Response::new(wire::RemoveMemberResponse {}))
     }
 
@@ -106,12 +115,20 @@ impl AdminService for AdminApi {
         &self,
         request: Request<wire::TransferLeaderRequest>,
     ) -> Result<Response<wire::TransferLeaderResponse>, Status> {
-        self.admin.transfer_leader(request.into_inner().to).await.map_err(failed)?;
+        self.admin
+            .transfer_leader(request.into_inner().to)
+            .await
+            .map_err(failed)?;
         Ok(Response::new(wire::TransferLeaderResponse {}))
     }
 
-    async fn digest(&self, _: Request<wire::DigestRequest>) -> Result<Response<wire::DigestResponse>, Status> {
-        Ok(Response::new(wire::DigestResponse { digests: self.admin.digests() }))
+    async fn digest(
+        &self,
+        _: Request<wire::DigestRequest>,
+    ) -> Result<Response<wire::DigestResponse>, Status> {
+        Ok(Response::new(wire::DigestResponse {
+            digests: self.admin.digests(),
+        }))
     }
 
     /// From this node's own applied state, never through the leader.
@@ -120,7 +137,10 @@ impl AdminService for AdminApi {
         request: Request<wire::LocalHistoryRequest>,
     ) -> Result<Response<wire::LocalHistoryResponse>, Status> {
         let request = request.into_inner();
-        let execution = WorkflowExecution { workflow_id: request.workflow_id, run_id: request.run_id };
+        let execution = WorkflowExecution {
+            workflow_id: request.workflow_id,
+            run_id: request.run_id,
+        };
         let target = validate::execution(&request.namespace, Some(&execution))?;
         let view = self.api.shard.view();
         let broken = |broken| fault(&broken);
@@ -132,7 +152,8 @@ impl AdminService for AdminApi {
             .map_err(refused)?;
         let (mut events, mut from) = (BytesMut::new(), 1);
         loop {
-            let page = history::forward(&view, &run, from, run.next_event_id - 1, PAGE_BATCHES_MAX).map_err(broken)?;
+            let page = history::forward(&view, &run, from, run.next_event_id - 1, PAGE_BATCHES_MAX)
+                .map_err(broken)?;
             events.extend_from_slice(&page.events);
             match page.next {
                 Some(next) => from = next,

@@ -34,7 +34,11 @@ pub(crate) enum Events {
 
 /// A `History` field that is there even when there are no events.
 pub(crate) fn present(history: Bytes) -> Bytes {
-    if history.is_empty() { EMPTY_HISTORY } else { history }
+    if history.is_empty() {
+        EMPTY_HISTORY
+    } else {
+        history
+    }
 }
 
 /// The answer that carries a workflow task; `None` when its run is gone meanwhile.
@@ -44,7 +48,9 @@ pub(crate) fn workflow_task(
     events: Events,
     queries: BTreeMap<String, WorkflowQuery>,
 ) -> Result<Option<wire::PollWorkflowTaskQueueResponse>, Status> {
-    let Some(run) = run(tables, &task.token.run).map_err(|broken| fault(&broken))? else { return Ok(None) };
+    let Some(run) = run(tables, &task.token.run).map_err(|broken| fault(&broken))? else {
+        return Ok(None);
+    };
     let from = match events {
         Events::All => 1,
         Events::New => task.previous_started_event_id + 1,
@@ -52,12 +58,15 @@ pub(crate) fn workflow_task(
     let page = history::forward(tables, &run, from, task.stored_until, PAGE_BATCHES_MAX)
         .map_err(|broken| fault(&broken))?;
     let (history, next_page_token) = match page.next {
-        Some(next) => (page.events, token::history(&HistoryToken {
-            run_id: run.run_id.clone(),
-            next,
-            until: task.stored_until,
-            backward: false,
-        })),
+        Some(next) => (
+            page.events,
+            token::history(&HistoryToken {
+                run_id: run.run_id.clone(),
+                next,
+                until: task.stored_until,
+                backward: false,
+            }),
+        ),
         None => (history::joined(page.events, &task.tail), Bytes::new()),
     };
     let key = QueueKey {
@@ -65,11 +74,14 @@ pub(crate) fn workflow_task(
         kind: TaskKind::Workflow,
         name: task.normal_queue.clone(),
     };
-    let backlog = queue::backlog(tables, &key, BACKLOG_HINT_MAX).map_err(|broken| fault(&broken))?;
+    let backlog =
+        queue::backlog(tables, &key, BACKLOG_HINT_MAX).map_err(|broken| fault(&broken))?;
     Ok(Some(wire::PollWorkflowTaskQueueResponse {
         task_token: token::task(&task.token),
         workflow_execution: Some(execution(&run)),
-        workflow_type: Some(common::WorkflowType { name: task.workflow_type.clone() }),
+        workflow_type: Some(common::WorkflowType {
+            name: task.workflow_type.clone(),
+        }),
         previous_started_event_id: task.previous_started_event_id,
         started_event_id: task.token.started_event_id,
         attempt: task.token.attempt,
@@ -92,23 +104,37 @@ pub(crate) fn query_task(
     query_token: &QueryToken,
     query: WorkflowQuery,
 ) -> Result<Option<wire::PollWorkflowTaskQueueResponse>, Status> {
-    let Some(run) = run(tables, reference).map_err(|broken| fault(&broken))? else { return Ok(None) };
+    let Some(run) = run(tables, reference).map_err(|broken| fault(&broken))? else {
+        return Ok(None);
+    };
     let from = match events {
         Events::All => 1,
         Events::New => run.last_completed_started_event_id + 1,
     };
     let until = run.next_event_id - 1;
     // A worker with a cache already has all events but for those of a close.
-    let from = if events == Events::New && run.close.is_none() { until + 1 } else { from };
-    let page = history::forward(tables, &run, from, until, PAGE_BATCHES_MAX).map_err(|broken| fault(&broken))?;
+    let from = if events == Events::New && run.close.is_none() {
+        until + 1
+    } else {
+        from
+    };
+    let page = history::forward(tables, &run, from, until, PAGE_BATCHES_MAX)
+        .map_err(|broken| fault(&broken))?;
     let next_page_token = page.next.map(|next| {
         let run_id = run.run_id.clone();
-        token::history(&HistoryToken { run_id, next, until, backward: false })
+        token::history(&HistoryToken {
+            run_id,
+            next,
+            until,
+            backward: false,
+        })
     });
     Ok(Some(wire::PollWorkflowTaskQueueResponse {
         task_token: token::query(query_token),
         workflow_execution: Some(execution(&run)),
-        workflow_type: Some(common::WorkflowType { name: run.workflow_type.clone() }),
+        workflow_type: Some(common::WorkflowType {
+            name: run.workflow_type.clone(),
+        }),
         previous_started_event_id: run.last_completed_started_event_id,
         attempt: 1,
         history: present(page.events),
@@ -127,24 +153,38 @@ pub(crate) fn activity_task(
 ) -> Result<Option<wire::PollActivityTaskQueueResponse>, Status> {
     let reference = &task.token.run;
     let broken = |broken| fault(&broken);
-    let Some(run) = run(tables, reference).map_err(broken)? else { return Ok(None) };
-    let found = target::activity(tables, reference, task.token.scheduled_event_id).map_err(broken)?;
-    let Some(activity) = found else { return Ok(None) };
+    let Some(run) = run(tables, reference).map_err(broken)? else {
+        return Ok(None);
+    };
+    let found =
+        target::activity(tables, reference, task.token.scheduled_event_id).map_err(broken)?;
+    let Some(activity) = found else {
+        return Ok(None);
+    };
     let Some(namespace) = namespace::by_number(tables, reference.namespace).map_err(broken)? else {
         return Ok(None);
     };
     let scheduled = &activity.scheduled;
-    let workflow_priority = run.priority.as_ref().map(|priority| &priority.0).filter(|_| merge_priority);
+    let workflow_priority = run
+        .priority
+        .as_ref()
+        .map(|priority| &priority.0)
+        .filter(|_| merge_priority);
     Ok(Some(wire::PollActivityTaskQueueResponse {
         task_token: token::task(&task.token),
         workflow_namespace: namespace.name.clone(),
-        workflow_type: Some(common::WorkflowType { name: run.workflow_type.clone() }),
+        workflow_type: Some(common::WorkflowType {
+            name: run.workflow_type.clone(),
+        }),
         workflow_execution: Some(execution(&run)),
         activity_type: scheduled.activity_type.clone(),
         activity_id: scheduled.activity_id.clone(),
         header: scheduled.header.clone(),
         input: scheduled.input.clone(),
-        heartbeat_details: activity.heartbeat_details.as_ref().map(|details| details.0.clone()),
+        heartbeat_details: activity
+            .heartbeat_details
+            .as_ref()
+            .map(|details| details.0.clone()),
         scheduled_time: Some(task.scheduled_at.to_proto()),
         current_attempt_scheduled_time: Some(task.attempt_scheduled_at.to_proto()),
         started_time: Some(task.started_at.to_proto()),
@@ -159,11 +199,18 @@ pub(crate) fn activity_task(
 }
 
 fn execution(run: &StoredRun) -> common::WorkflowExecution {
-    common::WorkflowExecution { workflow_id: run.run.workflow_id.clone(), run_id: run.run_id.clone() }
+    common::WorkflowExecution {
+        workflow_id: run.run.workflow_id.clone(),
+        run_id: run.run_id.clone(),
+    }
 }
 
 fn normal_queue(name: &str) -> TaskQueue {
-    TaskQueue { name: name.to_owned(), kind: TaskQueueKind::Normal.into(), normal_name: String::new() }
+    TaskQueue {
+        name: name.to_owned(),
+        kind: TaskQueueKind::Normal.into(),
+        normal_name: String::new(),
+    }
 }
 
 /// The activity's priority, its unset fields taken from the workflow's.
@@ -171,7 +218,9 @@ fn merged(
     own: Option<&common::Priority>,
     workflow: Option<&common::Priority>,
 ) -> Option<common::Priority> {
-    let (Some(own), Some(workflow)) = (own, workflow) else { return own.or(workflow).cloned() };
+    let (Some(own), Some(workflow)) = (own, workflow) else {
+        return own.or(workflow).cloned();
+    };
     let mut merged = own.clone();
     if merged.priority_key == 0 {
         merged.priority_key = workflow.priority_key;
@@ -193,16 +242,33 @@ mod tests {
 
     #[test]
     fn an_empty_history_is_there_and_empty() {
-        let response = wire::PollWorkflowTaskQueueResponse { history: present(Bytes::new()), ..Default::default() };
+        let response = wire::PollWorkflowTaskQueueResponse {
+            history: present(Bytes::new()),
+            ..Default::default()
+        };
         assert!(response.encoded_len() > 0);
-        assert_eq!(History::decode(response.history).unwrap(), History::default());
+        assert_eq!(
+            History::decode(response.history).unwrap(),
+            History::default()
+        );
     }
 
     #[test]
     fn priorities_merge_field_by_field() {
-        let own = common::Priority { fairness_key: "k".to_owned(), ..Default::default() };
-        let workflow = common::Priority { priority_key: 3, fairness_key: "w".to_owned(), fairness_weight: 2.0 };
-        let expected = common::Priority { priority_key: 3, fairness_key: "k".to_owned(), fairness_weight: 2.0 };
+        let own = common::Priority {
+            fairness_key: "k".to_owned(),
+            ..Default::default()
+        };
+        let workflow = common::Priority {
+            priority_key: 3,
+            fairness_key: "w".to_owned(),
+            fairness_weight: 2.0,
+        };
+        let expected = common::Priority {
+            priority_key: 3,
+            fairness_key: "k".to_owned(),
+            fairness_weight: 2.0,
+        };
         assert_eq!(merged(Some(&own), Some(&workflow)), Some(expected));
         assert_eq!(merged(None, None), None);
     }

@@ -41,11 +41,21 @@ pub(crate) struct Call {
 impl Call {
     /// Reads headers and extensions of a request.
     pub(crate) fn of<T>(request: &Request<T>) -> Self {
-        let text = |name| request.metadata().get(name).and_then(|value| value.to_str().ok());
-        let arrived = request.extensions().get::<Arrived>().map_or_else(Instant::now, |arrived| arrived.0);
+        let text = |name| {
+            request
+                .metadata()
+                .get(name)
+                .and_then(|value| value.to_str().ok())
+        };
+        let arrived = request
+            .extensions()
+            .get::<Arrived>()
+            .map_or_else(Instant::now, |arrived| arrived.0);
         Self {
             arrived,
-            deadline: text("grpc-timeout").and_then(parse_timeout).map(|timeout| arrived + timeout),
+            deadline: text("grpc-timeout")
+                .and_then(parse_timeout)
+                .map(|timeout| arrived + timeout),
             client_name: text("client-name").unwrap_or_default().to_owned(),
             poll: text(POLL_HEADER).and_then(parse_poll),
         }
@@ -53,7 +63,9 @@ impl Call {
 
     /// Until when a worker's poll waits; refuses deadlines that are missing or too short.
     pub(crate) fn worker_poll_deadline(&self) -> Result<Instant, Status> {
-        let Some(deadline) = self.deadline else { return Err(invalid("Context timeout is not set.")) };
+        let Some(deadline) = self.deadline else {
+            return Err(invalid("Context timeout is not set."));
+        };
         // A deadline of two seconds has lost some of it on its way here.
         let grace = Duration::from_millis(50);
         if deadline + grace < self.arrived + SHORTEST_POLL {
@@ -65,7 +77,8 @@ impl Call {
     /// Until when a history read waits.
     pub(crate) fn history_poll_deadline(&self) -> Instant {
         let longest = self.arrived + HISTORY_POLL;
-        self.deadline.map_or(longest, |deadline| self.ahead_of(deadline).min(longest))
+        self.deadline
+            .map_or(longest, |deadline| self.ahead_of(deadline).min(longest))
     }
 
     /// Until when a query waits: the caller's own deadline.
@@ -101,7 +114,11 @@ pub(crate) fn parse_timeout(text: &str) -> Option<Duration> {
 /// A duration as a `grpc-timeout`.
 pub(crate) fn timeout_text(timeout: Duration) -> String {
     let millis = timeout.as_millis();
-    if millis < 100_000_000 { format!("{millis}m") } else { format!("{}S", timeout.as_secs().min(99_999_999)) }
+    if millis < 100_000_000 {
+        format!("{millis}m")
+    } else {
+        format!("{}S", timeout.as_secs().min(99_999_999))
+    }
 }
 
 /// A poll id as it travels in `steadfast-poll`.
@@ -123,21 +140,45 @@ mod tests {
 
     fn call(timeout: Option<Duration>) -> Call {
         let arrived = Instant::now();
-        Call { arrived, deadline: timeout.map(|timeout| arrived + timeout), client_name: String::new(), poll: None }
+        Call {
+            arrived,
+            deadline: timeout.map(|timeout| arrived + timeout),
+            client_name: String::new(),
+            poll: None,
+        }
     }
 
     #[tokio::test]
     async fn polls_answer_before_their_deadline() {
         let wait = |timeout| {
             let call = call(timeout);
-            call.worker_poll_deadline().map(|deadline| deadline - call.arrived)
+            call.worker_poll_deadline()
+                .map(|deadline| deadline - call.arrived)
         };
-        assert_eq!(wait(None).unwrap_err().message(), "Context timeout is not set.");
+        assert_eq!(
+            wait(None).unwrap_err().message(),
+            "Context timeout is not set."
+        );
         let short = wait(Some(Duration::from_secs(1))).unwrap_err();
-        assert_eq!((short.code(), short.message()), (tonic::Code::FailedPrecondition, "Context timeout is too short."));
-        assert_eq!(wait(Some(Duration::from_secs(2))).unwrap(), Duration::from_secs(1));
-        assert_eq!(wait(Some(Duration::from_secs(70))).unwrap(), Duration::from_secs(60));
-        assert_eq!(wait(Some(Duration::from_secs(30))).unwrap(), Duration::from_secs(29));
+        assert_eq!(
+            (short.code(), short.message()),
+            (
+                tonic::Code::FailedPrecondition,
+                "Context timeout is too short."
+            )
+        );
+        assert_eq!(
+            wait(Some(Duration::from_secs(2))).unwrap(),
+            Duration::from_secs(1)
+        );
+        assert_eq!(
+            wait(Some(Duration::from_secs(70))).unwrap(),
+            Duration::from_secs(60)
+        );
+        assert_eq!(
+            wait(Some(Duration::from_secs(30))).unwrap(),
+            Duration::from_secs(29)
+        );
     }
 
     #[test]
@@ -155,8 +196,14 @@ mod tests {
         ] {
             assert_eq!(parse_timeout(text), expected, "{text}");
         }
-        assert_eq!(parse_timeout(&timeout_text(Duration::from_millis(1_500))), Some(Duration::from_millis(1_500)));
-        let poll = PollId { boot: u64::MAX, sequence: 7 };
+        assert_eq!(
+            parse_timeout(&timeout_text(Duration::from_millis(1_500))),
+            Some(Duration::from_millis(1_500))
+        );
+        let poll = PollId {
+            boot: u64::MAX,
+            sequence: 7,
+        };
         assert_eq!(parse_poll(&poll_text(poll)), Some(poll));
         assert_eq!(parse_poll("x"), None);
     }

@@ -10,16 +10,26 @@ use tonic::{Code, Status};
 
 /// Refuses a known client whose version is out of range, or that can't talk to this server.
 pub(crate) fn check(headers: &HeaderMap) -> Result<(), Status> {
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let text = |name: &str| {
+        headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
+    };
     let (name, version) = (text("client-name"), text("client-version"));
-    let Some((_, range)) = SUPPORTED_CLIENTS.iter().find(|(known, _)| *known == name) else { return Ok(()) };
+    let Some((_, range)) = SUPPORTED_CLIENTS.iter().find(|(known, _)| *known == name) else {
+        return Ok(());
+    };
     if !version.is_empty() {
-        let parsed = Version::parse(version)
-            .ok_or_else(|| invalid("Unable to parse client version: No Major.Minor.Patch elements found"))?;
+        let parsed = Version::parse(version).ok_or_else(|| {
+            invalid("Unable to parse client version: No Major.Minor.Patch elements found")
+        })?;
         if !in_range(&parsed, range).unwrap_or(true) {
             return Err(with(
                 Code::FailedPrecondition,
-                format!("Client version {version} is not supported. Server supports {name} versions: {range}"),
+                format!(
+                    "Client version {version} is not supported. Server supports {name} versions: {range}"
+                ),
                 &details::ClientVersionNotSupportedFailure {
                     client_version: version.to_owned(),
                     client_name: name.to_owned(),
@@ -32,15 +42,21 @@ pub(crate) fn check(headers: &HeaderMap) -> Result<(), Status> {
     if wanted.is_empty() {
         return Ok(());
     }
-    let own = Version::parse(SERVER_VERSION).ok_or_else(|| Status::internal("the server's version is no version"))?;
-    let supported = in_range(&own, wanted)
-        .ok_or_else(|| invalid(format!("Unable to parse supported server versions: {wanted}")))?;
+    let own = Version::parse(SERVER_VERSION)
+        .ok_or_else(|| Status::internal("the server's version is no version"))?;
+    let supported = in_range(&own, wanted).ok_or_else(|| {
+        invalid(format!(
+            "Unable to parse supported server versions: {wanted}"
+        ))
+    })?;
     if supported {
         return Ok(());
     }
     Err(with(
         Code::FailedPrecondition,
-        format!("Server version {SERVER_VERSION} is not supported. Client supports server versions: {wanted}"),
+        format!(
+            "Server version {SERVER_VERSION} is not supported. Client supports server versions: {wanted}"
+        ),
         &details::ServerVersionNotSupportedFailure {
             server_version: SERVER_VERSION.to_owned(),
             client_supported_server_versions: wanted.to_owned(),
@@ -64,15 +80,24 @@ impl Version {
         };
         let mut parts = core.split('.').map(|part| part.parse::<u64>().ok());
         let numbers = [parts.next()??, parts.next()??, parts.next()??];
-        if parts.next().is_some() { None } else { Some(Self { numbers, pre_release }) }
+        if parts.next().is_some() {
+            None
+        } else {
+            Some(Self {
+                numbers,
+                pre_release,
+            })
+        }
     }
 
     fn order(&self, other: &Self) -> Ordering {
-        self.numbers.cmp(&other.numbers).then_with(|| match (&self.pre_release, &other.pre_release) {
-            (None, None) => Ordering::Equal,
-            (None, Some(_)) => Ordering::Greater,
-            (Some(_), None) => Ordering::Less,
-            (Some(one), Some(two)) => one.cmp(two),
+        self.numbers.cmp(&other.numbers).then_with(|| {
+            match (&self.pre_release, &other.pre_release) {
+                (None, None) => Ordering::Equal,
+                (None, Some(_)) => Ordering::Greater,
+                (Some(_), None) => Ordering::Less,
+                (Some(one), Some(two)) => one.cmp(two),
+            }
         })
     }
 }
@@ -111,14 +136,18 @@ mod tests {
 
     fn checked(name: &str, version: &str, servers: &str) -> Option<(Code, String)> {
         let mut headers = HeaderMap::new();
-        for (header, value) in
-            [("client-name", name), ("client-version", version), ("supported-server-versions", servers)]
-        {
+        for (header, value) in [
+            ("client-name", name),
+            ("client-version", version),
+            ("supported-server-versions", servers),
+        ] {
             if !value.is_empty() {
                 headers.insert(header, value.parse().unwrap());
             }
         }
-        check(&headers).err().map(|status| (status.code(), status.message().to_owned()))
+        check(&headers)
+            .err()
+            .map(|status| (status.code(), status.message().to_owned()))
     }
 
     #[test]
@@ -155,6 +184,9 @@ mod tests {
             checked("temporal-go", "1.0.0", "<1.0.0").unwrap().1,
             "Server version 1.32.0 is not supported. Client supports server versions: <1.0.0"
         );
-        assert_eq!(checked("temporal-go", "1.0.0", "nonsense").unwrap().0, Code::InvalidArgument);
+        assert_eq!(
+            checked("temporal-go", "1.0.0", "nonsense").unwrap().0,
+            Code::InvalidArgument
+        );
     }
 }

@@ -24,21 +24,32 @@ pub(crate) async fn start_workflow_execution(
     }
     let mutation = Mutation::StartWorkflowExecution(request.into());
     match api.propose(Class::Fills, mutation).await? {
-        Reply::Started { run_id, first_execution_run_id, started, status, eager_task, link } => {
-            Ok(wire::StartWorkflowExecutionResponse {
-                run_id,
-                first_execution_run_id,
-                started,
-                status,
-                eager_workflow_task: eager_task.map(|task| eager(api, &task)).transpose()?.flatten(),
-                link,
-            })
-        }
+        Reply::Started {
+            run_id,
+            first_execution_run_id,
+            started,
+            status,
+            eager_task,
+            link,
+        } => Ok(wire::StartWorkflowExecutionResponse {
+            run_id,
+            first_execution_run_id,
+            started,
+            status,
+            eager_workflow_task: eager_task
+                .map(|task| eager(api, &task))
+                .transpose()?
+                .flatten(),
+            link,
+        }),
         other => Err(Api::unexpected(&other)),
     }
 }
 
-fn eager(api: &Api, task: &AssignedTask) -> Result<Option<wire::PollWorkflowTaskQueueResponse>, Status> {
+fn eager(
+    api: &Api,
+    task: &AssignedTask,
+) -> Result<Option<wire::PollWorkflowTaskQueueResponse>, Status> {
     match task {
         AssignedTask::Workflow(task) => {
             answer::workflow_task(&api.shard.view(), task, Events::All, BTreeMap::new())
@@ -60,14 +71,18 @@ pub(crate) async fn signal_with_start_workflow_execution(
     }
     let mutation = Mutation::SignalWithStartWorkflowExecution(request.into());
     match api.propose(Class::Fills, mutation).await? {
-        Reply::Started { run_id, first_execution_run_id, started, link, .. } => {
-            Ok(wire::SignalWithStartWorkflowExecutionResponse {
-                run_id,
-                first_execution_run_id,
-                started,
-                signal_link: link,
-            })
-        }
+        Reply::Started {
+            run_id,
+            first_execution_run_id,
+            started,
+            link,
+            ..
+        } => Ok(wire::SignalWithStartWorkflowExecutionResponse {
+            run_id,
+            first_execution_run_id,
+            started,
+            signal_link: link,
+        }),
         other => Err(Api::unexpected(&other)),
     }
 }
@@ -80,7 +95,13 @@ pub(crate) async fn signal_workflow_execution(
     let request = request.into_inner();
     api.namespace(&request.namespace, Need::Open).await?;
     validate::signal(&request, &api.limits()?)?;
-    match api.propose(Class::Fills, Mutation::SignalWorkflowExecution(request.into())).await? {
+    match api
+        .propose(
+            Class::Fills,
+            Mutation::SignalWorkflowExecution(request.into()),
+        )
+        .await?
+    {
         Reply::Signaled { link } => Ok(wire::SignalWorkflowExecutionResponse { link }),
         other => Err(Api::unexpected(&other)),
     }
@@ -94,7 +115,11 @@ pub(crate) async fn request_cancel_workflow_execution(
     let request = request.into_inner();
     api.namespace(&request.namespace, Need::Open).await?;
     validate::request_cancel(&request)?;
-    api.done(Class::Drains, Mutation::RequestCancelWorkflowExecution(request.into())).await?;
+    api.done(
+        Class::Drains,
+        Mutation::RequestCancelWorkflowExecution(request.into()),
+    )
+    .await?;
     Ok(wire::RequestCancelWorkflowExecutionResponse {})
 }
 
@@ -106,7 +131,11 @@ pub(crate) async fn terminate_workflow_execution(
     let request = request.into_inner();
     api.namespace(&request.namespace, Need::Open).await?;
     validate::terminate(&request, &api.limits()?)?;
-    api.done(Class::Drains, Mutation::TerminateWorkflowExecution(request.into())).await?;
+    api.done(
+        Class::Drains,
+        Mutation::TerminateWorkflowExecution(request.into()),
+    )
+    .await?;
     Ok(wire::TerminateWorkflowExecutionResponse {})
 }
 
@@ -118,7 +147,8 @@ pub(crate) async fn delete_workflow_execution(
     let request = request.into_inner();
     api.namespace(&request.namespace, Need::Open).await?;
     let target = validate::execution(&request.namespace, request.workflow_execution.as_ref())?;
-    api.propose(Class::Drains, Mutation::DeleteWorkflowExecution(target)).await?;
+    api.propose(Class::Drains, Mutation::DeleteWorkflowExecution(target))
+        .await?;
     Ok(wire::DeleteWorkflowExecutionResponse {})
 }
 

@@ -51,14 +51,21 @@ pub(crate) struct ForwardLayer {
 
 impl ForwardLayer {
     pub(crate) fn new(api: Arc<Api>) -> Self {
-        Self { api, channels: Arc::new(Channels::default()) }
+        Self {
+            api,
+            channels: Arc::new(Channels::default()),
+        }
     }
 }
 
 impl<S> Layer<S> for ForwardLayer {
     type Service = Forward<S>;
     fn layer(&self, inner: S) -> Forward<S> {
-        Forward { inner, api: self.api.clone(), channels: self.channels.clone() }
+        Forward {
+            inner,
+            api: self.api.clone(),
+            channels: self.channels.clone(),
+        }
     }
 }
 
@@ -72,7 +79,10 @@ pub(crate) struct Forward<S> {
 
 impl<S> Service<Request<Body>> for Forward<S>
 where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>
+        + Clone
+        + Send
+        + 'static,
     S::Future: Send + 'static,
 {
     type Response = Response<Body>;
@@ -99,10 +109,17 @@ where
 
 impl<S> Forward<S>
 where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>
+        + Clone
+        + Send
+        + 'static,
     S::Future: Send + 'static,
 {
-    async fn serve(mut self, request: Request<Body>, arrived: Instant) -> Result<Response<Body>, Status> {
+    async fn serve(
+        mut self,
+        request: Request<Body>,
+        arrived: Instant,
+    ) -> Result<Response<Body>, Status> {
         client_version::check(request.headers())?;
         let path = request.uri().path().to_owned();
         let method = Method::of(&path)?;
@@ -112,7 +129,11 @@ where
         let leads = self.api.shard.is_leader();
         if leads {
             let response = self.local(request).await?;
-            return Ok(if is_unknown(&response) { method.unknown().into_http() } else { response });
+            return Ok(if is_unknown(&response) {
+                method.unknown().into_http()
+            } else {
+                response
+            });
         }
         if request.headers().contains_key(FORWARDED_HEADER) {
             return Err(not_leader());
@@ -123,7 +144,10 @@ where
             Err(Limited::TooLarge(bytes)) => return Err(too_large(bytes)),
             Err(Limited::Broken(error)) => return Err(Status::cancelled(error.to_string())),
         };
-        let timeout = parts.headers.get("grpc-timeout").and_then(|value| parse_timeout(value.to_str().ok()?));
+        let timeout = parts
+            .headers
+            .get("grpc-timeout")
+            .and_then(|value| parse_timeout(value.to_str().ok()?));
         let deadline = arrived + timeout.unwrap_or(NO_DEADLINE).min(NO_DEADLINE);
         if method.is_poll() {
             self.poll(parts, body, deadline).await
@@ -157,17 +181,24 @@ where
         let patience = (Instant::now() + LEADER_WAIT).min(deadline);
         let given = parts.headers.contains_key("grpc-timeout");
         loop {
-            let Some(leader) = find_leader(&self.api.shard, patience).await else { return Err(unavailable(Unavailable::NoLeader)) };
+            let Some(leader) = find_leader(&self.api.shard, patience).await else {
+                return Err(unavailable(Unavailable::NoLeader));
+            };
             let Leader::Other(address) = leader else {
                 return self.local(Request::from_parts(parts, full(body))).await;
             };
             let mut request = Request::from_parts(parts.clone(), full(body.clone()));
-            request.headers_mut().insert(FORWARDED_HEADER, HeaderValue::from_static("1"));
+            request
+                .headers_mut()
+                .insert(FORWARDED_HEADER, HeaderValue::from_static("1"));
             let left = deadline.saturating_duration_since(Instant::now());
             if given && arrived.elapsed() > DEADLINE_GRACE {
                 set_timeout(&mut request, left);
             }
-            let sent = timeout_at(deadline + DEADLINE_GRACE, self.channels.send(&address, false, request));
+            let sent = timeout_at(
+                deadline + DEADLINE_GRACE,
+                self.channels.send(&address, false, request),
+            );
             match sent.await {
                 Err(_) => return Err(unavailable(Unavailable::DeadlineExceeded)),
                 Ok(Ok(response)) if is_not_leader(&response) => {}
@@ -194,7 +225,9 @@ where
     ) -> Result<Response<Body>, Status> {
         let poll = self.api.shard.next_poll_id();
         let mut delivery = self.api.shard.register_delivery(poll);
-        let give_up = deadline.checked_sub(Duration::from_millis(500)).unwrap_or(deadline);
+        let give_up = deadline
+            .checked_sub(Duration::from_millis(500))
+            .unwrap_or(deadline);
         let given = parts.headers.contains_key("grpc-timeout");
         let first = Instant::now();
         loop {
@@ -209,7 +242,9 @@ where
                 return self.local(request).await;
             };
             let mut request = Request::from_parts(parts.clone(), full(body.clone()));
-            request.headers_mut().insert(FORWARDED_HEADER, HeaderValue::from_static("1"));
+            request
+                .headers_mut()
+                .insert(FORWARDED_HEADER, HeaderValue::from_static("1"));
             set_poll(&mut request, &poll_text(poll));
             if given && first.elapsed() > DEADLINE_GRACE {
                 let left = deadline.saturating_duration_since(Instant::now());
@@ -279,7 +314,10 @@ async fn find_leader(shard: &Shard, patience: Instant) -> Option<Leader> {
 
 fn not_leader() -> Status {
     let mut status = unavailable(Unavailable::NotLeader);
-    status.metadata_mut().insert(NOT_LEADER_HEADER, tonic::metadata::MetadataValue::from_static("1"));
+    status.metadata_mut().insert(
+        NOT_LEADER_HEADER,
+        tonic::metadata::MetadataValue::from_static("1"),
+    );
     status
 }
 
@@ -290,7 +328,8 @@ fn is_not_leader<B>(response: &Response<B>) -> bool {
 /// tonic answers a method that it does not know without a word; our own answers have one.
 fn is_unknown<B>(response: &Response<B>) -> bool {
     let status = response.headers().get("grpc-status");
-    status.is_some_and(|status| status.as_bytes() == b"12") && !response.headers().contains_key("grpc-message")
+    status.is_some_and(|status| status.as_bytes() == b"12")
+        && !response.headers().contains_key("grpc-message")
 }
 
 fn set_timeout(request: &mut Request<Body>, left: Duration) {
@@ -313,7 +352,10 @@ fn sized<B: Default>(response: Response<B>) -> Response<B> {
     if status.is_none_or(|status| status.as_bytes() != out_of_range.as_bytes()) {
         return response;
     }
-    let message = response.headers().get("grpc-message").and_then(|message| message.to_str().ok());
+    let message = response
+        .headers()
+        .get("grpc-message")
+        .and_then(|message| message.to_str().ok());
     let found: Option<u64> = message
         .unwrap_or_default()
         .split(|next: char| !next.is_ascii_digit())
@@ -325,7 +367,9 @@ fn sized<B: Default>(response: Response<B>) -> Response<B> {
 fn too_large(bytes: Option<u64>) -> Status {
     let limit = super::MESSAGE_BYTES_MAX;
     let bytes = bytes.map_or_else(|| format!("over {limit}"), |bytes| bytes.to_string());
-    Status::resource_exhausted(format!("grpc: received message larger than max ({bytes} vs. {limit})"))
+    Status::resource_exhausted(format!(
+        "grpc: received message larger than max ({bytes} vs. {limit})"
+    ))
 }
 
 /// A task's answer that goes back to its queue when it is dropped before it was written.

@@ -7,8 +7,8 @@ use super::token::{self, HistoryToken};
 use super::{Api, Need, validate};
 use crate::shard::View;
 use bytes::Bytes;
-use steadfast_engine::mutation::ExecutionTarget;
 use steadfast_engine::id::NamespaceNumber;
+use steadfast_engine::mutation::ExecutionTarget;
 use steadfast_engine::read::history::{self, HistoryPage, PAGE_BATCHES_MAX};
 use steadfast_engine::read::{StoredRun, resolve, run};
 use steadfast_proto::temporal::enums::v1::HistoryEventFilterType;
@@ -32,12 +32,19 @@ pub(crate) async fn get_workflow_execution_history(
     pin(&mut target, token.as_ref())?;
     let view = api.read().await?;
     let run = find(&view, namespace, &target)?;
-    let reading = Reading { api, run, deadline: call.history_poll_deadline(), waits: request.wait_new_event };
+    let reading = Reading {
+        api,
+        run,
+        deadline: call.history_poll_deadline(),
+        waits: request.wait_new_event,
+    };
     if request.history_event_filter_type == i32::from(HistoryEventFilterType::CloseEvent) {
         return reading.close_event(view).await;
     }
     let with_tail = !WITHOUT_TAIL.contains(&call.client_name.as_str());
-    reading.page(view, token, batches(request.maximum_page_size), with_tail).await
+    reading
+        .page(view, token, batches(request.maximum_page_size), with_tail)
+        .await
 }
 
 /// GetWorkflowExecutionHistoryReverse.
@@ -56,7 +63,12 @@ pub(crate) async fn get_workflow_execution_history_reverse(
     let page = history::backward(&view, &run, from, batches(request.maximum_page_size))
         .map_err(|broken| fault(&broken))?;
     let next_page_token = page.next.map(|next| {
-        token::history(&HistoryToken { run_id: run.run_id.clone(), next, until: 1, backward: true })
+        token::history(&HistoryToken {
+            run_id: run.run_id.clone(),
+            next,
+            until: 1,
+            backward: true,
+        })
     });
     Ok(wire::GetWorkflowExecutionHistoryReverseResponse {
         history: present(page.events),
@@ -75,13 +87,19 @@ fn batches(maximum_page_size: i32) -> usize {
 fn pin(target: &mut ExecutionTarget, token: Option<&HistoryToken>) -> Result<(), Status> {
     let Some(token) = token else { return Ok(()) };
     if !target.run_id.is_empty() && target.run_id != token.run_id {
-        return Err(invalid("RunId in the request does not match the NextPageToken."));
+        return Err(invalid(
+            "RunId in the request does not match the NextPageToken.",
+        ));
     }
     target.run_id.clone_from(&token.run_id);
     Ok(())
 }
 
-fn find(view: &View, namespace: NamespaceNumber, target: &ExecutionTarget) -> Result<StoredRun, Status> {
+fn find(
+    view: &View,
+    namespace: NamespaceNumber,
+    target: &ExecutionTarget,
+) -> Result<StoredRun, Status> {
     resolve(view, namespace, &target.workflow_id, &target.run_id)
         .map_err(|broken| fault(&broken))?
         .map_err(refused)
@@ -98,12 +116,20 @@ struct Reading<'api> {
 impl Reading<'_> {
     /// Waits until the run has an event after `past`, or closes, or the time is over.
     async fn wait(&mut self, past: i64) -> Result<View, Status> {
-        let view = self.api.shard.run_changed(&self.run.run, past, self.deadline).await.map_err(unavailable)?;
+        let view = self
+            .api
+            .shard
+            .run_changed(&self.run.run, past, self.deadline)
+            .await
+            .map_err(unavailable)?;
         match run(&view, &self.run.run).map_err(|broken| fault(&broken))? {
             Some(run) => self.run = run,
             None => {
                 let (workflow_id, run_id) = (&self.run.run.workflow_id, &self.run.run_id);
-                return Err(refused(steadfast_engine::read::target::run_not_found(workflow_id, run_id)));
+                return Err(refused(steadfast_engine::read::target::run_not_found(
+                    workflow_id,
+                    run_id,
+                )));
             }
         }
         Ok(view)
@@ -120,10 +146,15 @@ impl Reading<'_> {
             view = self.wait(NO_EVENT).await?;
         }
         let Some(close) = &self.run.close else {
-            let next_page_token = if self.waits { self.rest(1, 0) } else { Bytes::new() };
+            let next_page_token = if self.waits {
+                self.rest(1, 0)
+            } else {
+                Bytes::new()
+            };
             return Ok(response(Bytes::new(), next_page_token));
         };
-        let event = history::event(&view, &self.run, close.event_id).map_err(|broken| fault(&broken))?;
+        let event =
+            history::event(&view, &self.run, close.event_id).map_err(|broken| fault(&broken))?;
         Ok(response(event, Bytes::new()))
     }
 
@@ -147,7 +178,8 @@ impl Reading<'_> {
         let page = if from > until {
             HistoryPage::default()
         } else {
-            history::forward(&view, &self.run, from, until, batches_max).map_err(|broken| fault(&broken))?
+            history::forward(&view, &self.run, from, until, batches_max)
+                .map_err(|broken| fault(&broken))?
         };
         let running = self.run.close.is_none();
         if let Some(next) = page.next {
@@ -170,10 +202,19 @@ impl Reading<'_> {
     }
 
     fn rest(&self, next: i64, until: i64) -> Bytes {
-        token::history(&HistoryToken { run_id: self.run.run_id.clone(), next, until, backward: false })
+        token::history(&HistoryToken {
+            run_id: self.run.run_id.clone(),
+            next,
+            until,
+            backward: false,
+        })
     }
 }
 
 fn response(history: Bytes, next_page_token: Bytes) -> wire::GetWorkflowExecutionHistoryResponse {
-    wire::GetWorkflowExecutionHistoryResponse { history: present(history), next_page_token, ..Default::default() }
+    wire::GetWorkflowExecutionHistoryResponse {
+        history: present(history),
+        next_page_token,
+        ..Default::default()
+    }
 }

@@ -9,7 +9,8 @@ use crate::queries::{QueryAnswer, QueryError, QueryTask};
 use steadfast_engine::read::{StoredRun, describe, resolve};
 use steadfast_proto::temporal::common::v1::{Link, link};
 use steadfast_proto::temporal::enums::v1::{
-    QueryRejectCondition, QueryResultType, ResourceExhaustedCause, ResourceExhaustedScope, WorkflowExecutionStatus,
+    QueryRejectCondition, QueryResultType, ResourceExhaustedCause, ResourceExhaustedScope,
+    WorkflowExecutionStatus,
 };
 use steadfast_proto::temporal::errordetails::v1::ResourceExhaustedFailure;
 use steadfast_proto::temporal::query::v1::QueryRejected;
@@ -39,7 +40,9 @@ pub(crate) async fn query_workflow(
             run_id: run.run_id.clone(),
             reason: reason.to_owned(),
         };
-        Some(Link { variant: Some(link::Variant::Workflow(workflow)) })
+        Some(Link {
+            variant: Some(link::Variant::Workflow(workflow)),
+        })
     };
     if is_rejected(request.query_reject_condition, run.status) {
         return Ok(wire::QueryWorkflowResponse {
@@ -50,11 +53,17 @@ pub(crate) async fn query_workflow(
     }
     ready(&run)?;
     let query = request.query.unwrap_or_default();
-    let outcome = api.shard.queries().query(&api.shard, run.run.clone(), query, call.query_deadline()).await;
+    let outcome = api
+        .shard
+        .queries()
+        .query(&api.shard, run.run.clone(), query, call.query_deadline())
+        .await;
     match outcome.map_err(query_error)? {
-        QueryAnswer::Answered(query_result) => {
-            Ok(wire::QueryWorkflowResponse { query_result, link: link("Query processed"), ..Default::default() })
-        }
+        QueryAnswer::Answered(query_result) => Ok(wire::QueryWorkflowResponse {
+            query_result,
+            link: link("Query processed"),
+            ..Default::default()
+        }),
         QueryAnswer::Failed { message, failure } => Err(status::query_failed(message, failure)),
     }
 }
@@ -72,20 +81,25 @@ fn is_rejected(condition: i32, status: i32) -> bool {
 /// Whether a worker can answer at all, now or soon.
 fn ready(run: &StoredRun) -> Result<(), Status> {
     let started_once = run.last_completed_started_event_id > 0
-        || run.workflow_task.as_ref().is_some_and(|task| task.started_event_id > 0);
+        || run
+            .workflow_task
+            .as_ref()
+            .is_some_and(|task| task.started_event_id > 0);
     if run.close.is_some() {
         if started_once {
             return Ok(());
         }
-        return Err(workflow_not_ready("Workflow execution closed before WorkflowTaskStarted event"));
+        return Err(workflow_not_ready(
+            "Workflow execution closed before WorkflowTaskStarted event",
+        ));
     }
     match &run.workflow_task {
         None if run.last_completed_started_event_id == 0 => {
             Err(workflow_not_ready("Workflow task is not scheduled yet."))
         }
-        Some(task) if task.attempt > FAILING_ATTEMPT => {
-            Err(workflow_not_ready("Unable to query workflow due to Workflow Task in failed state."))
-        }
+        Some(task) if task.attempt > FAILING_ATTEMPT => Err(workflow_not_ready(
+            "Unable to query workflow due to Workflow Task in failed state.",
+        )),
         Some(_) | None => Ok(()),
     }
 }
@@ -118,7 +132,10 @@ pub(crate) fn query_task(
     sticky: bool,
 ) -> Result<Response<wire::PollWorkflowTaskQueueResponse>, Status> {
     let events = if sticky { Events::New } else { Events::All };
-    let token = QueryToken { namespace: task.run.namespace, id: task.id };
+    let token = QueryToken {
+        namespace: task.run.namespace,
+        id: task.id,
+    };
     let answer = answer::query_task(&api.shard.view(), &task.run, events, &token, task.query)?;
     Ok(Response::new(answer.unwrap_or_default()))
 }
@@ -140,15 +157,21 @@ pub(crate) async fn respond_query_task_completed(
         Ok(QueryResultType::Answered) => {
             if validate::is_blob_over(request.query_result.as_ref(), &api.limits()?) {
                 let message = "Blob data size exceeds limit.".to_owned();
-                QueryAnswer::Failed { message, failure: None }
+                QueryAnswer::Failed {
+                    message,
+                    failure: None,
+                }
             } else {
                 QueryAnswer::Answered(request.query_result)
             }
         }
-        Ok(QueryResultType::Failed) => {
-            QueryAnswer::Failed { message: request.error_message, failure: request.failure }
+        Ok(QueryResultType::Failed) => QueryAnswer::Failed {
+            message: request.error_message,
+            failure: request.failure,
+        },
+        Ok(QueryResultType::Unspecified) | Err(_) => {
+            return Err(invalid("Invalid query completed type."));
         }
-        Ok(QueryResultType::Unspecified) | Err(_) => return Err(invalid("Invalid query completed type.")),
     };
     if api.shard.queries().respond(&token.id, answer) {
         Ok(wire::RespondQueryTaskCompletedResponse {})

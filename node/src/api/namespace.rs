@@ -38,7 +38,14 @@ pub(crate) async fn register_namespace(
         return Err(super::status::with(Code::AlreadyExists, message, &detail));
     }
     let id = api.uuid();
-    api.propose(Class::Fills, Mutation::RegisterNamespace { request: request.into(), id }).await?;
+    api.propose(
+        Class::Fills,
+        Mutation::RegisterNamespace {
+            request: request.into(),
+            id,
+        },
+    )
+    .await?;
     Ok(wire::RegisterNamespaceResponse {})
 }
 
@@ -49,7 +56,9 @@ pub(crate) async fn describe_namespace(
 ) -> Result<wire::DescribeNamespaceResponse, Status> {
     let request = request.into_inner();
     if !request.namespace.is_empty() && !request.id.is_empty() {
-        return Err(invalid("GetNamespace operation failed.  Both ID and Name specified in request."));
+        return Err(invalid(
+            "GetNamespace operation failed.  Both ID and Name specified in request.",
+        ));
     }
     let limits = api.limits()?;
     if request.id.is_empty() {
@@ -57,11 +66,16 @@ pub(crate) async fn describe_namespace(
     }
     let view = api.read().await?;
     let (found, asked) = if request.id.is_empty() {
-        (namespace::by_name(&view, &request.namespace), request.namespace)
+        (
+            namespace::by_name(&view, &request.namespace),
+            request.namespace,
+        )
     } else {
         (namespace::by_id(&view, &request.id), request.id)
     };
-    let found = found.map_err(|broken| fault(&broken))?.ok_or_else(|| namespace_not_found(&asked))?;
+    let found = found
+        .map_err(|broken| fault(&broken))?
+        .ok_or_else(|| namespace_not_found(&asked))?;
     description(&found, &limits)
 }
 
@@ -77,7 +91,9 @@ pub(crate) async fn list_namespaces(
         .filter(|size| *size > 0)
         .map_or(PAGE_DEFAULT, |size| size.min(PAGE_MAX));
     let mut after = token::read_namespaces(&request.next_page_token)?.unwrap_or(NamespaceNumber(0));
-    let include_deleted = request.namespace_filter.is_some_and(|filter| filter.include_deleted);
+    let include_deleted = request
+        .namespace_filter
+        .is_some_and(|filter| filter.include_deleted);
     let view = api.read().await?;
     let mut namespaces = Vec::new();
     loop {
@@ -88,13 +104,19 @@ pub(crate) async fn list_namespaces(
                 continue;
             }
             if namespaces.len() == size {
-                return Ok(wire::ListNamespacesResponse { namespaces, next_page_token: token::namespaces(after) });
+                return Ok(wire::ListNamespacesResponse {
+                    namespaces,
+                    next_page_token: token::namespaces(after),
+                });
             }
             namespaces.push(description(found, &limits)?);
             after = found.number;
         }
         if ends {
-            return Ok(wire::ListNamespacesResponse { namespaces, next_page_token: bytes::Bytes::new() });
+            return Ok(wire::ListNamespacesResponse {
+                namespaces,
+                next_page_token: bytes::Bytes::new(),
+            });
         }
         after = slice.last().map_or(after, |last| last.number);
     }
@@ -109,14 +131,17 @@ pub(crate) async fn update_namespace(
     let limits = api.limits()?;
     named(&request.namespace, &limits)?;
     let number = api.namespace(&request.namespace, Need::Open).await?.number;
-    api.propose(Class::Fills, Mutation::UpdateNamespace(request.into())).await?;
+    api.propose(Class::Fills, Mutation::UpdateNamespace(request.into()))
+        .await?;
     let found = by_number(&api.shard.view(), number)?;
     let described = description(&found, &limits)?;
-    let info = described.namespace_info.map(|info| namespace_wire::NamespaceInfo {
-        capabilities: None,
-        limits: None,
-        ..info
-    });
+    let info = described
+        .namespace_info
+        .map(|info| namespace_wire::NamespaceInfo {
+            capabilities: None,
+            limits: None,
+            ..info
+        });
     Ok(wire::UpdateNamespaceResponse {
         namespace_info: info,
         config: described.config,
@@ -141,7 +166,10 @@ fn named(name: &str, limits: &Limits) -> Result<(), Status> {
     super::validate::id_length(name, "Namespace", limits)
 }
 
-fn description(namespace: &Namespace, limits: &Limits) -> Result<wire::DescribeNamespaceResponse, Status> {
+fn description(
+    namespace: &Namespace,
+    limits: &Limits,
+) -> Result<wire::DescribeNamespaceResponse, Status> {
     let mut config = namespace_wire::NamespaceConfig::decode(&*namespace.config)
         .map_err(|error| fault(&steadfast_engine::Fault::Decode(error.to_string())))?;
     config.workflow_execution_retention_ttl = Some(namespace.retention.to_proto());
@@ -169,5 +197,8 @@ fn description(namespace: &Namespace, limits: &Limits) -> Result<wire::DescribeN
 
 /// What works in every namespace; SDKs use nothing that is false here.
 fn capabilities() -> namespace_wire::namespace_info::Capabilities {
-    namespace_wire::namespace_info::Capabilities { eager_workflow_start: true, ..Default::default() }
+    namespace_wire::namespace_info::Capabilities {
+        eager_workflow_start: true,
+        ..Default::default()
+    }
 }

@@ -23,7 +23,10 @@ pub(crate) async fn add_search_attributes(
     }
     api.namespace(&request.namespace, Need::Open).await?;
     let attributes = request.search_attributes.into_iter().collect();
-    let mutation = Mutation::AddSearchAttributes { namespace: request.namespace, attributes };
+    let mutation = Mutation::AddSearchAttributes {
+        namespace: request.namespace,
+        attributes,
+    };
     api.propose(Class::Fills, mutation).await?;
     Ok(wire::AddSearchAttributesResponse {})
 }
@@ -41,7 +44,9 @@ pub(crate) async fn list_search_attributes(
     let view = api.read().await?;
     let found = namespace::by_number(&view, number).map_err(|broken| fault(&broken))?;
     Ok(wire::ListSearchAttributesResponse {
-        custom_attributes: found.map(|found| found.search_attributes.clone()).unwrap_or_default(),
+        custom_attributes: found
+            .map(|found| found.search_attributes.clone())
+            .unwrap_or_default(),
         system_attributes: system_search_attributes(),
         ..Default::default()
     })

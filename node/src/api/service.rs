@@ -2,8 +2,8 @@
 
 use super::unimplemented::{self, with_operator_rpcs, with_workflow_rpcs};
 use super::{
-    Api, activity_task, execution, history, message, namespace, operator_service, system, task_queue, visibility,
-    worker, workflow_task,
+    Api, activity_task, execution, history, message, namespace, operator_service, system,
+    task_queue, visibility, worker, workflow_task,
 };
 use prost::Message;
 use std::sync::Arc;

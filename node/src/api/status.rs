@@ -5,7 +5,9 @@ use bytes::Bytes;
 use prost::{Message, Name};
 use steadfast_engine::{Fault, Refusal};
 use steadfast_proto::google::rpc;
-use steadfast_proto::temporal::enums::v1::{NamespaceState, ResourceExhaustedCause, ResourceExhaustedScope};
+use steadfast_proto::temporal::enums::v1::{
+    NamespaceState, ResourceExhaustedCause, ResourceExhaustedScope,
+};
 use steadfast_proto::temporal::errordetails::v1 as details;
 use steadfast_proto::temporal::failure::v1::Failure;
 use tonic::{Code, Status};
@@ -17,22 +19,41 @@ pub(crate) fn refused(refusal: Refusal) -> Status {
         Refusal::InvalidArgument(message) => Status::invalid_argument(message),
         Refusal::NotFound(message) => not_found(message),
         Refusal::NamespaceNotFound(namespace) => namespace_not_found(&namespace),
-        Refusal::NamespaceAlreadyExists => {
-            with(Code::AlreadyExists, message, &details::NamespaceAlreadyExistsFailure {})
-        }
-        Refusal::NamespaceInvalidState { namespace, state } => {
-            namespace_invalid_state(namespace, state, state == i32::from(NamespaceState::Deprecated))
-        }
-        Refusal::WorkflowExecutionAlreadyStarted { message, start_request_id, run_id, first_execution_run_id } => with(
+        Refusal::NamespaceAlreadyExists => with(
             Code::AlreadyExists,
             message,
-            &details::WorkflowExecutionAlreadyStartedFailure { start_request_id, run_id, first_execution_run_id },
+            &details::NamespaceAlreadyExistsFailure {},
+        ),
+        Refusal::NamespaceInvalidState { namespace, state } => namespace_invalid_state(
+            namespace,
+            state,
+            state == i32::from(NamespaceState::Deprecated),
+        ),
+        Refusal::WorkflowExecutionAlreadyStarted {
+            message,
+            start_request_id,
+            run_id,
+            first_execution_run_id,
+        } => with(
+            Code::AlreadyExists,
+            message,
+            &details::WorkflowExecutionAlreadyStartedFailure {
+                start_request_id,
+                run_id,
+                first_execution_run_id,
+            },
         ),
         Refusal::FailedPrecondition(message) => Status::failed_precondition(message),
         Refusal::WorkflowNotReady(message) => workflow_not_ready(message),
-        Refusal::ResourceExhausted { cause, scope, message } => {
-            with(Code::ResourceExhausted, message, &details::ResourceExhaustedFailure { cause, scope })
-        }
+        Refusal::ResourceExhausted {
+            cause,
+            scope,
+            message,
+        } => with(
+            Code::ResourceExhausted,
+            message,
+            &details::ResourceExhaustedFailure { cause, scope },
+        ),
         Refusal::PermissionDenied(message) => permission_denied(message),
         Refusal::Unimplemented(message) => Status::unimplemented(message),
         Refusal::Quarantined(message) => Status::internal(message),
@@ -43,9 +64,10 @@ pub(crate) fn refused(refusal: Refusal) -> Status {
 pub(crate) fn unavailable(unavailable: Unavailable) -> Status {
     let message = unavailable.to_string();
     match unavailable {
-        Unavailable::NoLeader | Unavailable::NotLeader | Unavailable::Unknown | Unavailable::Stopping => {
-            Status::unavailable(message)
-        }
+        Unavailable::NoLeader
+        | Unavailable::NotLeader
+        | Unavailable::Unknown
+        | Unavailable::Stopping => Status::unavailable(message),
         Unavailable::Overloaded => exhausted(ResourceExhaustedCause::SystemOverloaded, message),
         Unavailable::DiskLow => exhausted(ResourceExhaustedCause::PersistenceStorageLimit, message),
         Unavailable::DeadlineExceeded => Status::deadline_exceeded(message),
@@ -65,33 +87,59 @@ pub(crate) fn invalid(message: impl Into<String>) -> Status {
 
 /// NOT_FOUND with NotFoundFailure.
 pub(crate) fn not_found(message: impl Into<String>) -> Status {
-    with(Code::NotFound, message.into(), &details::NotFoundFailure::default())
+    with(
+        Code::NotFound,
+        message.into(),
+        &details::NotFoundFailure::default(),
+    )
 }
 
 /// FAILED_PRECONDITION with WorkflowNotReadyFailure.
 pub(crate) fn workflow_not_ready(message: impl Into<String>) -> Status {
-    with(Code::FailedPrecondition, message.into(), &details::WorkflowNotReadyFailure {})
+    with(
+        Code::FailedPrecondition,
+        message.into(),
+        &details::WorkflowNotReadyFailure {},
+    )
 }
 
 /// PERMISSION_DENIED with PermissionDeniedFailure.
 pub(crate) fn permission_denied(message: impl Into<String>) -> Status {
-    with(Code::PermissionDenied, message.into(), &details::PermissionDeniedFailure::default())
+    with(
+        Code::PermissionDenied,
+        message.into(),
+        &details::PermissionDeniedFailure::default(),
+    )
 }
 
 /// INVALID_ARGUMENT with QueryFailedFailure.
 pub(crate) fn query_failed(message: String, failure: Option<Failure>) -> Status {
-    with(Code::InvalidArgument, message, &details::QueryFailedFailure { failure })
+    with(
+        Code::InvalidArgument,
+        message,
+        &details::QueryFailedFailure { failure },
+    )
 }
 
 /// NOT_FOUND with NamespaceNotFoundFailure.
 pub(crate) fn namespace_not_found(namespace: &str) -> Status {
-    let detail = details::NamespaceNotFoundFailure { namespace: namespace.to_owned() };
-    with(Code::NotFound, format!("Namespace {namespace} is not found."), &detail)
+    let detail = details::NamespaceNotFoundFailure {
+        namespace: namespace.to_owned(),
+    };
+    with(
+        Code::NotFound,
+        format!("Namespace {namespace} is not found."),
+        &detail,
+    )
 }
 
 /// FAILED_PRECONDITION with NamespaceInvalidStateFailure; starts need a registered namespace,
 /// everything else takes a deprecated one as well.
-pub(crate) fn namespace_invalid_state(namespace: String, state: i32, only_registered: bool) -> Status {
+pub(crate) fn namespace_invalid_state(
+    namespace: String,
+    state: i32,
+    only_registered: bool,
+) -> Status {
     let shown = match NamespaceState::try_from(state) {
         Ok(NamespaceState::Registered) => "Registered",
         Ok(NamespaceState::Deprecated) => "Deprecated",
@@ -101,20 +149,34 @@ pub(crate) fn namespace_invalid_state(namespace: String, state: i32, only_regist
     let (allowed, names): (&[NamespaceState], _) = if only_registered {
         (&[NamespaceState::Registered], "Registered")
     } else {
-        (&[NamespaceState::Registered, NamespaceState::Deprecated], "Registered or Deprecated")
+        (
+            &[NamespaceState::Registered, NamespaceState::Deprecated],
+            "Registered or Deprecated",
+        )
     };
     let allowed_states = allowed.iter().map(|state| i32::from(*state)).collect();
     with(
         Code::FailedPrecondition,
         format!("Namespace has invalid state: {shown}. Must be {names}."),
-        &details::NamespaceInvalidStateFailure { namespace, state, allowed_states },
+        &details::NamespaceInvalidStateFailure {
+            namespace,
+            state,
+            allowed_states,
+        },
     )
 }
 
 /// RESOURCE_EXHAUSTED of the whole system.
 fn exhausted(cause: ResourceExhaustedCause, message: String) -> Status {
     let scope = ResourceExhaustedScope::System.into();
-    with(Code::ResourceExhausted, message, &details::ResourceExhaustedFailure { cause: cause.into(), scope })
+    with(
+        Code::ResourceExhausted,
+        message,
+        &details::ResourceExhaustedFailure {
+            cause: cause.into(),
+            scope,
+        },
+    )
 }
 
 /// A status with one detail, packed as gRPC's clients expect it.
@@ -123,7 +185,11 @@ pub(crate) fn with<M: Message + Name>(code: Code, message: String, detail: &M) -
         type_url: format!("type.googleapis.com/{}", M::full_name()),
         value: detail.encode_to_vec(),
     };
-    let packed = rpc::Status { code: code.into(), message: message.clone(), details: vec![any] };
+    let packed = rpc::Status {
+        code: code.into(),
+        message: message.clone(),
+        details: vec![any],
+    };
     Status::with_details(code, message, Bytes::from(packed.encode_to_vec()))
 }
 
@@ -134,7 +200,10 @@ mod tests {
     #[test]
     fn a_refusal_carries_its_detail() {
         let status = refused(Refusal::NamespaceNotFound("n".to_owned()));
-        assert_eq!((status.code(), status.message()), (Code::NotFound, "Namespace n is not found."));
+        assert_eq!(
+            (status.code(), status.message()),
+            (Code::NotFound, "Namespace n is not found.")
+        );
         let packed = rpc::Status::decode(status.details()).unwrap();
         assert_eq!(packed.code, 5);
         assert_eq!(
@@ -148,8 +217,17 @@ mod tests {
     #[test]
     fn a_state_names_what_is_allowed() {
         let status = namespace_invalid_state("n".to_owned(), 3, false);
-        assert_eq!(status.message(), "Namespace has invalid state: Deleted. Must be Registered or Deprecated.");
-        let status = refused(Refusal::NamespaceInvalidState { namespace: "n".to_owned(), state: 2 });
-        assert_eq!(status.message(), "Namespace has invalid state: Deprecated. Must be Registered.");
+        assert_eq!(
+            status.message(),
+            "Namespace has invalid state: Deleted. Must be Registered or Deprecated."
+        );
+        let status = refused(Refusal::NamespaceInvalidState {
+            namespace: "n".to_owned(),
+            state: 2,
+        });
+        assert_eq!(
+            status.message(),
+            "Namespace has invalid state: Deprecated. Must be Registered."
+        );
     }
 }

@@ -47,8 +47,12 @@ pub(crate) async fn get_cluster_info(
     api: &Api,
     _request: Request<wire::GetClusterInfoRequest>,
 ) -> Result<wire::GetClusterInfoResponse, Status> {
-    let meta = namespace::meta(&api.shard.view()).map_err(|broken| super::status::fault(&broken))?;
-    let current = ReleaseInfo { version: SERVER_VERSION.to_owned(), ..Default::default() };
+    let meta =
+        namespace::meta(&api.shard.view()).map_err(|broken| super::status::fault(&broken))?;
+    let current = ReleaseInfo {
+        version: SERVER_VERSION.to_owned(),
+        ..Default::default()
+    };
     Ok(wire::GetClusterInfoResponse {
         supported_clients: SUPPORTED_CLIENTS
             .iter()
@@ -56,7 +60,10 @@ pub(crate) async fn get_cluster_info(
             .collect(),
         server_version: SERVER_VERSION.to_owned(),
         cluster_id: meta.cluster_id,
-        version_info: Some(VersionInfo { current: Some(current), ..Default::default() }),
+        version_info: Some(VersionInfo {
+            current: Some(current),
+            ..Default::default()
+        }),
         cluster_name: super::namespace::CLUSTER_NAME.to_owned(),
         history_shard_count: 1,
         persistence_store: "steadfast".to_owned(),

@@ -27,18 +27,33 @@ pub(crate) async fn describe_task_queue(
     let namespace = api.namespace(&request.namespace, Need::Open).await?.number;
     let name = described(request.task_queue.as_ref(), &api.limits()?)?;
     let view = api.read().await?;
-    let key = |kind| QueueKey { namespace, kind, name: name.to_owned() };
+    let key = |kind| QueueKey {
+        namespace,
+        kind,
+        name: name.to_owned(),
+    };
     if request.api_mode == i32::from(DescribeTaskQueueMode::Enhanced) {
         let mut types_info = BTreeMap::new();
         for wanted in &request.task_queue_types {
             let Some(kind) = kind(*wanted) else { continue };
             let info = taskqueue::TaskQueueTypeInfo {
-                pollers: if request.report_pollers { pollers(api, &key(kind)) } else { Vec::new() },
-                stats: if request.report_stats { Some(stats(&view, &key(kind))?) } else { None },
+                pollers: if request.report_pollers {
+                    pollers(api, &key(kind))
+                } else {
+                    Vec::new()
+                },
+                stats: if request.report_stats {
+                    Some(stats(&view, &key(kind))?)
+                } else {
+                    None
+                },
             };
             types_info.insert(*wanted, info);
         }
-        let version = taskqueue::TaskQueueVersionInfo { types_info, ..Default::default() };
+        let version = taskqueue::TaskQueueVersionInfo {
+            types_info,
+            ..Default::default()
+        };
         return Ok(wire::DescribeTaskQueueResponse {
             versions_info: BTreeMap::from([(String::new(), version)]),
             ..Default::default()
@@ -51,22 +66,29 @@ pub(crate) async fn describe_task_queue(
     let Some(kind) = kind(request.task_queue_type) else {
         let nexus = request.task_queue_type == i32::from(TaskQueueType::Nexus);
         let versioning_info = nexus.then(versioning_info);
-        return Ok(wire::DescribeTaskQueueResponse { versioning_info, ..Default::default() });
+        return Ok(wire::DescribeTaskQueueResponse {
+            versioning_info,
+            ..Default::default()
+        });
     };
     let stats = if request.report_stats || request.include_task_queue_status {
         Some(stats(&view, &key(kind))?)
     } else {
         None
     };
-    let status = stats.as_ref().filter(|_| request.include_task_queue_status).map(|stats| {
-        taskqueue::TaskQueueStatus { backlog_count_hint: stats.approximate_backlog_count, ..Default::default() }
-    });
+    let status = stats
+        .as_ref()
+        .filter(|_| request.include_task_queue_status)
+        .map(|stats| taskqueue::TaskQueueStatus {
+            backlog_count_hint: stats.approximate_backlog_count,
+            ..Default::default()
+        });
     Ok(wire::DescribeTaskQueueResponse {
         pollers: pollers(api, &key(kind)),
         stats_by_priority_key: stats
             .iter()
             .filter(|_| request.report_stats)
-            .map(|stats| (PRIORITY_KEY_DEFAULT, stats.clone()))
+            .map(|stats| (PRIORITY_KEY_DEFAULT, *stats))
             .collect(),
         stats: stats.filter(|_| request.report_stats),
         versioning_info: Some(versioning_info()),
@@ -103,7 +125,10 @@ fn described<'queue>(
         return Err(invalid("taskQueue is not set"));
     };
     if queue.name.starts_with("/_sys/") {
-        return Err(invalid(format!("invalid task queue partition name {}", queue.name)));
+        return Err(invalid(format!(
+            "invalid task queue partition name {}",
+            queue.name
+        )));
     }
     validate::task_queue_name(&queue.name, limits)?;
     Ok(&queue.name)
@@ -127,8 +152,13 @@ fn stats(
     queue: &QueueKey,
 ) -> Result<taskqueue::TaskQueueStats, Status> {
     let backlog = queue::backlog(tables, queue, BACKLOG_MAX).map_err(|broken| fault(&broken))?;
-    let now = steadfast_engine::read::namespace::meta(tables).map_err(|broken| fault(&broken))?.applied_at;
-    let age = backlog.oldest.map(|oldest| now.since(oldest).to_proto()).unwrap_or_default();
+    let now = steadfast_engine::read::namespace::meta(tables)
+        .map_err(|broken| fault(&broken))?
+        .applied_at;
+    let age = backlog
+        .oldest
+        .map(|oldest| now.since(oldest).to_proto())
+        .unwrap_or_default();
     Ok(taskqueue::TaskQueueStats {
         approximate_backlog_count: i64::try_from(backlog.count).unwrap_or(i64::MAX),
         approximate_backlog_age: Some(age),

@@ -123,14 +123,20 @@ fn bad_page_token() -> Status {
 
 fn options() -> impl bincode::Options {
     use bincode::Options;
-    bincode::DefaultOptions::new().with_varint_encoding().with_limit(BYTES_MAX).reject_trailing_bytes()
+    bincode::DefaultOptions::new()
+        .with_varint_encoding()
+        .with_limit(BYTES_MAX)
+        .reject_trailing_bytes()
 }
 
 fn encode<T: Serialize>(kind: u8, token: &T) -> Bytes {
     use bincode::Options;
     let mut bytes = vec![kind];
     let written = options().serialize_into(&mut bytes, token);
-    assert!(written.is_ok(), "ids are checked at the border, so a token stays below {BYTES_MAX} bytes");
+    assert!(
+        written.is_ok(),
+        "ids are checked at the border, so a token stays below {BYTES_MAX} bytes"
+    );
     bytes.into()
 }
 
@@ -152,7 +158,11 @@ mod tests {
     fn tokens_come_back_and_garbage_is_refused() {
         let token = TaskToken {
             kind: TaskKind::Activity,
-            run: RunRef { namespace: NamespaceNumber(3), workflow_id: "w".repeat(1_000), number: 9 },
+            run: RunRef {
+                namespace: NamespaceNumber(3),
+                workflow_id: "w".repeat(1_000),
+                number: 9,
+            },
             run_id: "r".to_owned(),
             scheduled_event_id: 5,
             started_event_id: 0,
@@ -161,24 +171,49 @@ mod tests {
         };
         let bytes = task(&token);
         assert_eq!(read_task(&bytes).unwrap(), AnyTask::Task(token));
-        let query_token = QueryToken { namespace: NamespaceNumber(3), id: "q".to_owned() };
-        assert_eq!(read_task(&query(&query_token)).unwrap(), AnyTask::Query(query_token));
-        for garbage in [&b"garbage"[..], &[TASK], &[TASK, 0xff, 0xff], &bytes[..bytes.len() - 1], b"\x31\0"] {
-            assert_eq!(read_task(garbage).unwrap_err().message(), "Error deserializing task token.");
+        let query_token = QueryToken {
+            namespace: NamespaceNumber(3),
+            id: "q".to_owned(),
+        };
+        assert_eq!(
+            read_task(&query(&query_token)).unwrap(),
+            AnyTask::Query(query_token)
+        );
+        for garbage in [
+            &b"garbage"[..],
+            &[TASK],
+            &[TASK, 0xff, 0xff],
+            &bytes[..bytes.len() - 1],
+            b"\x31\0",
+        ] {
+            assert_eq!(
+                read_task(garbage).unwrap_err().message(),
+                "Error deserializing task token."
+            );
         }
         let mut longer = bytes.to_vec();
         longer.push(0);
         assert!(read_task(&longer).is_err());
-        assert_eq!(read_task(b"").unwrap_err().message(), "Task token not set on request.");
-        assert_eq!(read_history(b"garbage", false).unwrap_err().message(), "Invalid NextPageToken.");
+        assert_eq!(
+            read_task(b"").unwrap_err().message(),
+            "Task token not set on request."
+        );
+        assert_eq!(
+            read_history(b"garbage", false).unwrap_err().message(),
+            "Invalid NextPageToken."
+        );
         assert!(read_list(&bytes).is_err());
         assert_eq!(read_namespaces(b"").unwrap(), None);
     }
 
     #[test]
     fn a_page_token_keeps_its_direction() {
-        let token =
-            HistoryToken { run_id: "r".to_owned(), next: 9, until: 20, backward: true };
+        let token = HistoryToken {
+            run_id: "r".to_owned(),
+            next: 9,
+            until: 20,
+            backward: true,
+        };
         let bytes = history(&token);
         assert_eq!(read_history(&bytes, true).unwrap(), Some(token));
         assert!(read_history(&bytes, false).is_err());

@@ -201,9 +201,18 @@ pub(crate) async fn denied(api: &Api, namespace: &str, message: &'static str) ->
 }
 
 /// An RPC that carries a task's token.
-pub(crate) async fn tokened(api: &Api, namespace: &str, task_token: &[u8], message: &'static str) -> Status {
+pub(crate) async fn tokened(
+    api: &Api,
+    namespace: &str,
+    task_token: &[u8],
+    message: &'static str,
+) -> Status {
     if let Err(status) = api.named(namespace).await {
         return status;
     }
-    if task_token.is_empty() { invalid("Task token not set on request.") } else { Status::unimplemented(message) }
+    if task_token.is_empty() {
+        invalid("Task token not set on request.")
+    } else {
+        Status::unimplemented(message)
+    }
 }

@@ -9,8 +9,8 @@ pub(crate) use start::{signal_with_start, start};
 
 use super::status::invalid;
 use prost::Message;
-use steadfast_engine::mutation::ExecutionTarget;
 use steadfast_engine::id::{WorkerVersion, uuid_bytes};
+use steadfast_engine::mutation::ExecutionTarget;
 use steadfast_engine::tables::Limits;
 use steadfast_proto::temporal::common::v1 as common;
 use steadfast_proto::temporal::deployment::v1::WorkerDeploymentOptions;
@@ -29,7 +29,9 @@ pub(crate) fn execution(
     namespace: &str,
     execution: Option<&common::WorkflowExecution>,
 ) -> Result<ExecutionTarget, Status> {
-    let Some(execution) = execution else { return Err(invalid("Execution is not set on request.")) };
+    let Some(execution) = execution else {
+        return Err(invalid("Execution is not set on request."));
+    };
     if execution.workflow_id.is_empty() {
         return Err(invalid("WorkflowId is not set on request."));
     }
@@ -38,7 +40,10 @@ pub(crate) fn execution(
     }
     if execution.workflow_id.len() > ID_BYTES_EVER {
         // No workflow has such an id: the border refuses to start one.
-        return Err(super::status::not_found(format!("workflow not found for ID: {}", execution.workflow_id)));
+        return Err(super::status::not_found(format!(
+            "workflow not found for ID: {}",
+            execution.workflow_id
+        )));
     }
     Ok(ExecutionTarget {
         namespace: namespace.to_owned(),
@@ -58,16 +63,30 @@ pub(crate) fn id_length(text: &str, what: &str, limits: &Limits) -> Result<(), S
 
 /// A time-out or delay that may be absent but not negative or malformed.
 pub(crate) fn duration(duration: Option<&prost_types::Duration>) -> Result<(), &'static str> {
-    let Some(duration) = duration else { return Ok(()) };
+    let Some(duration) = duration else {
+        return Ok(());
+    };
     if duration.seconds < 0 || duration.nanos < 0 {
-        return Err(if duration.seconds > 0 { "mismatched signs of seconds and nanos" } else { "negative duration" });
+        return Err(if duration.seconds > 0 {
+            "mismatched signs of seconds and nanos"
+        } else {
+            "negative duration"
+        });
     }
-    if duration.nanos > 999_999_999 { Err("nanos out of range") } else { Ok(()) }
+    if duration.nanos > 999_999_999 {
+        Err("nanos out of range")
+    } else {
+        Ok(())
+    }
 }
 
 /// A blob below the configured limit.
 pub(crate) fn blob<M: Message>(blob: Option<&M>, limits: &Limits) -> Result<(), Status> {
-    if is_blob_over(blob, limits) { Err(invalid("Blob data size exceeds limit.")) } else { Ok(()) }
+    if is_blob_over(blob, limits) {
+        Err(invalid("Blob data size exceeds limit."))
+    } else {
+        Ok(())
+    }
 }
 
 /// Whether a blob is over the configured limit.
@@ -89,7 +108,9 @@ pub(crate) fn polled_task_queue<'queue>(
     queue: Option<&'queue TaskQueue>,
     limits: &Limits,
 ) -> Result<&'queue TaskQueue, Status> {
-    let Some(queue) = queue else { return Err(invalid("taskQueue is not set")) };
+    let Some(queue) = queue else {
+        return Err(invalid("taskQueue is not set"));
+    };
     if queue.name.is_empty() {
         return Err(invalid("missing task queue name"));
     }
@@ -103,7 +124,9 @@ pub(crate) fn task_queue_name(name: &str, limits: &Limits) -> Result<(), Status>
         return Err(invalid("taskQueue length exceeds limit"));
     }
     if name.starts_with(RESERVED_QUEUES) {
-        return Err(invalid("task queue name cannot start with reserved prefix /_sys/"));
+        return Err(invalid(
+            "task queue name cannot start with reserved prefix /_sys/",
+        ));
     }
     Ok(())
 }
@@ -116,19 +139,26 @@ pub(crate) fn worker_version(
     if let Some(options) = deployment {
         let named = !options.deployment_name.is_empty();
         if named == options.build_id.is_empty() {
-            return Err(invalid("Deployment name and build id must be set together."));
+            return Err(invalid(
+                "Deployment name and build id must be set together.",
+            ));
         }
         if named {
             return Ok(WorkerVersion {
                 build_id: options.build_id.clone(),
-                use_versioning: options.worker_versioning_mode == i32::from(WorkerVersioningMode::Versioned),
+                use_versioning: options.worker_versioning_mode
+                    == i32::from(WorkerVersioningMode::Versioned),
                 deployment_name: options.deployment_name.clone(),
             });
         }
     }
-    let Some(capabilities) = capabilities else { return Ok(WorkerVersion::default()) };
+    let Some(capabilities) = capabilities else {
+        return Ok(WorkerVersion::default());
+    };
     if capabilities.use_versioning && capabilities.build_id.is_empty() {
-        return Err(invalid("WorkerVersionStamp must be present if UseVersioning is true."));
+        return Err(invalid(
+            "WorkerVersionStamp must be present if UseVersioning is true.",
+        ));
     }
     Ok(WorkerVersion {
         build_id: capabilities.build_id.clone(),
@@ -138,7 +168,10 @@ pub(crate) fn worker_version(
 }
 
 /// SignalWorkflowExecution.
-pub(crate) fn signal(request: &wire::SignalWorkflowExecutionRequest, limits: &Limits) -> Result<(), Status> {
+pub(crate) fn signal(
+    request: &wire::SignalWorkflowExecutionRequest,
+    limits: &Limits,
+) -> Result<(), Status> {
     execution(&request.namespace, request.workflow_execution.as_ref())?;
     if request.signal_name.is_empty() {
         return Err(invalid("SignalName is not set on request."));
@@ -150,7 +183,9 @@ pub(crate) fn signal(request: &wire::SignalWorkflowExecutionRequest, limits: &Li
 }
 
 /// RequestCancelWorkflowExecution.
-pub(crate) fn request_cancel(request: &wire::RequestCancelWorkflowExecutionRequest) -> Result<(), Status> {
+pub(crate) fn request_cancel(
+    request: &wire::RequestCancelWorkflowExecutionRequest,
+) -> Result<(), Status> {
     execution(&request.namespace, request.workflow_execution.as_ref())?;
     link::links(&request.links)
 }
@@ -166,9 +201,14 @@ pub(crate) fn terminate(
 }
 
 /// QueryWorkflow.
-pub(crate) fn query(request: &wire::QueryWorkflowRequest, limits: &Limits) -> Result<ExecutionTarget, Status> {
+pub(crate) fn query(
+    request: &wire::QueryWorkflowRequest,
+    limits: &Limits,
+) -> Result<ExecutionTarget, Status> {
     let target = execution(&request.namespace, request.execution.as_ref())?;
-    let Some(query) = &request.query else { return Err(invalid("Query is not set on request.")) };
+    let Some(query) = &request.query else {
+        return Err(invalid("Query is not set on request."));
+    };
     if query.query_type.is_empty() {
         return Err(invalid("QueryType is not set on request."));
     }
@@ -186,12 +226,25 @@ mod tests {
             workflow_id: workflow_id.to_owned(),
             run_id: run_id.to_owned(),
         };
-        let text = |given: Option<&common::WorkflowExecution>| super::execution("n", given).unwrap_err().message().to_owned();
+        let text = |given: Option<&common::WorkflowExecution>| {
+            super::execution("n", given)
+                .unwrap_err()
+                .message()
+                .to_owned()
+        };
         assert_eq!(text(None), "Execution is not set on request.");
-        assert_eq!(text(Some(&execution("", "abc"))), "WorkflowId is not set on request.");
+        assert_eq!(
+            text(Some(&execution("", "abc"))),
+            "WorkflowId is not set on request."
+        );
         assert_eq!(text(Some(&execution("w", "abc"))), "Invalid RunId.");
         let run_id = "00000000-0000-0000-0000-00000000000A";
-        assert_eq!(super::execution("n", Some(&execution("w", run_id))).unwrap().run_id, run_id.to_lowercase());
+        assert_eq!(
+            super::execution("n", Some(&execution("w", run_id)))
+                .unwrap()
+                .run_id,
+            run_id.to_lowercase()
+        );
     }
 
     #[test]
@@ -208,12 +261,26 @@ mod tests {
     #[test]
     fn queues_and_versions_are_checked() {
         let limits = Limits::default();
-        let queue = |name: &str| TaskQueue { name: name.to_owned(), ..Default::default() };
-        let polled = |queue: Option<&TaskQueue>| polled_task_queue(queue, &limits).unwrap_err().message().to_owned();
+        let queue = |name: &str| TaskQueue {
+            name: name.to_owned(),
+            ..Default::default()
+        };
+        let polled = |queue: Option<&TaskQueue>| {
+            polled_task_queue(queue, &limits)
+                .unwrap_err()
+                .message()
+                .to_owned()
+        };
         assert_eq!(polled(None), "taskQueue is not set");
         assert_eq!(polled(Some(&queue(""))), "missing task queue name");
-        assert_eq!(polled(Some(&queue("/_sys/a"))), "task queue name cannot start with reserved prefix /_sys/");
-        assert_eq!(polled(Some(&queue(&"x".repeat(1_001)))), "taskQueue length exceeds limit");
+        assert_eq!(
+            polled(Some(&queue("/_sys/a"))),
+            "task queue name cannot start with reserved prefix /_sys/"
+        );
+        assert_eq!(
+            polled(Some(&queue(&"x".repeat(1_001)))),
+            "taskQueue length exceeds limit"
+        );
         assert!(task_queue(Some(&queue("q")), &limits).is_ok());
         let options = |name: &str, build: &str| WorkerDeploymentOptions {
             deployment_name: name.to_owned(),
@@ -222,7 +289,15 @@ mod tests {
         };
         assert!(worker_version(None, Some(&options("d", ""))).is_err());
         assert!(worker_version(None, Some(&options("", "b"))).is_err());
-        assert_eq!(worker_version(None, Some(&options("", ""))).unwrap(), WorkerVersion::default());
-        assert_eq!(worker_version(None, Some(&options("d", "b"))).unwrap().build_id, "b");
+        assert_eq!(
+            worker_version(None, Some(&options("", ""))).unwrap(),
+            WorkerVersion::default()
+        );
+        assert_eq!(
+            worker_version(None, Some(&options("d", "b")))
+                .unwrap()
+                .build_id,
+            "b"
+        );
     }
 }

@@ -6,9 +6,9 @@ use super::{Api, Need};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use steadfast_engine::Timestamp;
 use steadfast_engine::read::namespace::StoredNamespace;
 use steadfast_engine::read::visibility::{self, Filter, SLICE_ROWS, Statement};
-use steadfast_engine::Timestamp;
 use steadfast_engine::tables::Namespace;
 use steadfast_proto::temporal::enums::v1::{IndexedValueType, WorkflowExecutionStatus};
 use steadfast_proto::temporal::filter::v1::StartTimeFilter;
@@ -33,7 +33,14 @@ pub(crate) async fn list_workflow_executions(
 ) -> Result<wire::ListWorkflowExecutionsResponse, Status> {
     let request = request.into_inner();
     let namespace = api.namespace(&request.namespace, Need::Open).await?;
-    let page = list(api, namespace, &request.query, request.page_size, &request.next_page_token).await?;
+    let page = list(
+        api,
+        namespace,
+        &request.query,
+        request.page_size,
+        &request.next_page_token,
+    )
+    .await?;
     Ok(wire::ListWorkflowExecutionsResponse {
         executions: page.executions,
         next_page_token: page.next_page_token,
@@ -47,7 +54,14 @@ pub(crate) async fn scan_workflow_executions(
 ) -> Result<wire::ScanWorkflowExecutionsResponse, Status> {
     let request = request.into_inner();
     let namespace = api.namespace(&request.namespace, Need::Open).await?;
-    let page = list(api, namespace, &request.query, request.page_size, &request.next_page_token).await?;
+    let page = list(
+        api,
+        namespace,
+        &request.query,
+        request.page_size,
+        &request.next_page_token,
+    )
+    .await?;
     Ok(wire::ScanWorkflowExecutionsResponse {
         executions: page.executions,
         next_page_token: page.next_page_token,
@@ -65,11 +79,20 @@ pub(crate) async fn list_open_workflow_executions(
     let mut query = String::from("ExecutionStatus = 'Running'");
     between(&mut query, "StartTime", request.start_time_filter.as_ref())?;
     match &request.filters {
-        Some(Filters::ExecutionFilter(filter)) => and_equals(&mut query, "WorkflowId", &filter.workflow_id),
+        Some(Filters::ExecutionFilter(filter)) => {
+            and_equals(&mut query, "WorkflowId", &filter.workflow_id)
+        }
         Some(Filters::TypeFilter(filter)) => and_equals(&mut query, "WorkflowType", &filter.name),
         None => {}
     }
-    let page = list(api, namespace, &query, request.maximum_page_size, &request.next_page_token).await?;
+    let page = list(
+        api,
+        namespace,
+        &query,
+        request.maximum_page_size,
+        &request.next_page_token,
+    )
+    .await?;
     Ok(wire::ListOpenWorkflowExecutionsResponse {
         executions: page.executions,
         next_page_token: page.next_page_token,
@@ -87,12 +110,23 @@ pub(crate) async fn list_closed_workflow_executions(
     let mut query = String::from("ExecutionStatus != 'Running'");
     between(&mut query, "CloseTime", request.start_time_filter.as_ref())?;
     match &request.filters {
-        Some(Filters::ExecutionFilter(filter)) => and_equals(&mut query, "WorkflowId", &filter.workflow_id),
+        Some(Filters::ExecutionFilter(filter)) => {
+            and_equals(&mut query, "WorkflowId", &filter.workflow_id)
+        }
         Some(Filters::TypeFilter(filter)) => and_equals(&mut query, "WorkflowType", &filter.name),
-        Some(Filters::StatusFilter(filter)) => and_equals(&mut query, "ExecutionStatus", closed_status(filter.status)?),
+        Some(Filters::StatusFilter(filter)) => {
+            and_equals(&mut query, "ExecutionStatus", closed_status(filter.status)?)
+        }
         None => {}
     }
-    let page = list(api, namespace, &query, request.maximum_page_size, &request.next_page_token).await?;
+    let page = list(
+        api,
+        namespace,
+        &query,
+        request.maximum_page_size,
+        &request.next_page_token,
+    )
+    .await?;
     Ok(wire::ListClosedWorkflowExecutionsResponse {
         executions: page.executions,
         next_page_token: page.next_page_token,
@@ -101,9 +135,9 @@ pub(crate) async fn list_closed_workflow_executions(
 
 fn closed_status(status: i32) -> Result<&'static str, Status> {
     match WorkflowExecutionStatus::try_from(status) {
-        Ok(WorkflowExecutionStatus::Unspecified | WorkflowExecutionStatus::Running) => {
-            Err(invalid("StatusFilter must be specified and must be not Running."))
-        }
+        Ok(WorkflowExecutionStatus::Unspecified | WorkflowExecutionStatus::Running) => Err(
+            invalid("StatusFilter must be specified and must be not Running."),
+        ),
         Ok(_) => Ok(visibility::status_name(status)),
         Err(_) => Err(invalid(format!(
             "invalid query: invalid expression: invalid ExecutionStatus value '{status}'"
@@ -111,14 +145,24 @@ fn closed_status(status: i32) -> Result<&'static str, Status> {
     }
 }
 
-fn between(query: &mut String, column: &str, filter: Option<&StartTimeFilter>) -> Result<(), Status> {
+fn between(
+    query: &mut String,
+    column: &str,
+    filter: Option<&StartTimeFilter>,
+) -> Result<(), Status> {
     let Some(filter) = filter else { return Ok(()) };
-    let bound = |time: Option<&prost_types::Timestamp>| time.map(|time| Timestamp::from_proto(time).0);
-    let (earliest, latest) = (bound(filter.earliest_time.as_ref()), bound(filter.latest_time.as_ref()));
+    let bound =
+        |time: Option<&prost_types::Timestamp>| time.map(|time| Timestamp::from_proto(time).0);
+    let (earliest, latest) = (
+        bound(filter.earliest_time.as_ref()),
+        bound(filter.latest_time.as_ref()),
+    );
     if let (Some(earliest), Some(latest)) = (earliest, latest)
         && earliest > latest
     {
-        return Err(invalid("EarliestTime in StartTimeFilter should not be larger than LatestTime."));
+        return Err(invalid(
+            "EarliestTime in StartTimeFilter should not be larger than LatestTime.",
+        ));
     }
     for (operator, bound) in [(">=", earliest), ("<=", latest)] {
         if let Some(nanos) = bound {
@@ -149,17 +193,26 @@ async fn list(
 ) -> Result<Page, Status> {
     let filter = filter(&namespace, query)?;
     if filter.group_by.is_some() {
-        return Err(invalid("invalid query: operation is not supported: 'GROUP BY' clause"));
+        return Err(invalid(
+            "invalid query: operation is not supported: 'GROUP BY' clause",
+        ));
     }
-    let wanted = usize::try_from(page_size).ok().filter(|size| (1..=PAGE_MAX).contains(size)).unwrap_or(PAGE_MAX);
+    let wanted = usize::try_from(page_size)
+        .ok()
+        .filter(|size| (1..=PAGE_MAX).contains(size))
+        .unwrap_or(PAGE_MAX);
     let mut after = token::read_list(page_token)?.map(|token| token.after);
     let view = api.read().await?;
-    let mut page = Page { executions: Vec::new(), next_page_token: Bytes::new() };
+    let mut page = Page {
+        executions: Vec::new(),
+        next_page_token: Bytes::new(),
+    };
     let mut bytes = 0;
     loop {
         let (looked_at, last) = {
             let broken = |broken| fault(&broken);
-            let slice = visibility::slice(&view, namespace.number, after.as_ref()).map_err(broken)?;
+            let slice =
+                visibility::slice(&view, namespace.number, after.as_ref()).map_err(broken)?;
             for candidate in &slice {
                 if !filter.matches(candidate).map_err(broken)? {
                     continue;
@@ -176,7 +229,10 @@ async fn list(
                 }
                 after = Some(candidate.key().clone());
             }
-            (slice.len(), slice.last().map(|candidate| candidate.key().clone()))
+            (
+                slice.len(),
+                slice.last().map(|candidate| candidate.key().clone()),
+            )
         };
         if looked_at < SLICE_ROWS {
             return Ok(page);
@@ -200,7 +256,8 @@ pub(crate) async fn count_workflow_executions(
     loop {
         let looked_at = {
             let broken = |broken| fault(&broken);
-            let slice = visibility::slice(&view, namespace.number, after.as_ref()).map_err(broken)?;
+            let slice =
+                visibility::slice(&view, namespace.number, after.as_ref()).map_err(broken)?;
             for candidate in &slice {
                 if filter.matches(candidate).map_err(broken)? {
                     count += 1;
@@ -218,11 +275,17 @@ pub(crate) async fn count_workflow_executions(
     let groups = match &filter.group_by {
         Some(attribute) if attribute.is_status() => by_status
             .into_iter()
-            .map(|(status, count)| AggregationGroup { group_values: vec![visibility::status_payload(status)], count })
+            .map(|(status, count)| AggregationGroup {
+                group_values: vec![visibility::status_payload(status)],
+                count,
+            })
             .collect(),
         // Nothing is in a division yet: one group of the empty name.
         Some(_) if count > 0 => {
-            vec![AggregationGroup { group_values: vec![visibility::keyword_payload("")], count }]
+            vec![AggregationGroup {
+                group_values: vec![visibility::keyword_payload("")],
+                count,
+            }]
         }
         Some(_) | None => Vec::new(),
     };
@@ -234,13 +297,21 @@ pub(crate) async fn get_search_attributes(
     _api: &Api,
     _request: Request<wire::GetSearchAttributesRequest>,
 ) -> Result<wire::GetSearchAttributesResponse, Status> {
-    Ok(wire::GetSearchAttributesResponse { keys: system_search_attributes() })
+    Ok(wire::GetSearchAttributesResponse {
+        keys: system_search_attributes(),
+    })
 }
 
 /// Name and type of all search attributes that every namespace has.
 pub(crate) fn system_search_attributes() -> BTreeMap<String, i32> {
-    let named = |(name, value_type): &(&'static str, IndexedValueType)| ((*name).to_owned(), i32::from(*value_type));
-    visibility::SYSTEM.iter().chain(visibility::PREDEFINED).map(named).collect()
+    let named = |(name, value_type): &(&'static str, IndexedValueType)| {
+        ((*name).to_owned(), i32::from(*value_type))
+    };
+    visibility::SYSTEM
+        .iter()
+        .chain(visibility::PREDEFINED)
+        .map(named)
+        .collect()
 }
 
 #[cfg(test)]
@@ -254,7 +325,10 @@ mod tests {
         assert_eq!(query, r"a = 'b' AND WorkflowId = 'it''s \\'''");
         assert!(Statement::parse(&query).is_ok());
         let time = |seconds| Some(prost_types::Timestamp { seconds, nanos: 0 });
-        let backward = StartTimeFilter { earliest_time: time(2), latest_time: time(1) };
+        let backward = StartTimeFilter {
+            earliest_time: time(2),
+            latest_time: time(1),
+        };
         assert!(between(&mut query, "StartTime", Some(&backward)).is_err());
         assert!(closed_status(1).is_err() && closed_status(99).is_err());
         assert_eq!(closed_status(7).unwrap(), "TimedOut");

@@ -38,7 +38,11 @@ pub(crate) async fn poll_workflow_task_queue(
     let sticky = queue.kind == i32::from(TaskQueueKind::Sticky);
     let poll = Poll {
         id: call.poll.unwrap_or_else(|| api.shard.next_poll_id()),
-        queue: QueueKey { namespace, kind: TaskKind::Workflow, name: queue.name.clone() },
+        queue: QueueKey {
+            namespace,
+            kind: TaskKind::Workflow,
+            name: queue.name.clone(),
+        },
         sticky,
         identity: request.identity,
         worker,
@@ -46,7 +50,9 @@ pub(crate) async fn poll_workflow_task_queue(
     match api.poll(poll, deadline).await? {
         Some(Polled::Task(AssignedTask::Workflow(task))) => workflow_task(api, task),
         Some(Polled::Query(query)) => message::query_task(api, query, sticky),
-        Some(Polled::Task(AssignedTask::Activity(_))) | None => Ok(Response::new(Default::default())),
+        Some(Polled::Task(AssignedTask::Activity(_))) | None => {
+            Ok(Response::new(Default::default()))
+        }
     }
 }
 
@@ -56,7 +62,11 @@ pub(crate) fn workflow_task(
     task: steadfast_engine::effect::AssignedWorkflowTask,
 ) -> Result<Response<wire::PollWorkflowTaskQueueResponse>, Status> {
     let queries = api.shard.queries().attach(&task.token);
-    let events = if task.sticky { Events::New } else { Events::All };
+    let events = if task.sticky {
+        Events::New
+    } else {
+        Events::All
+    };
     let answer = answer::workflow_task(&api.shard.view(), &task, events, queries)?;
     Ok(deliver(answer, Delivered { token: task.token }))
 }
@@ -70,17 +80,26 @@ pub(crate) async fn respond_workflow_task_completed(
     let token = workflow_token(api, &mut request.task_token, &request.namespace).await?;
     validate::id_length(&request.identity, "Identity", &api.limits()?)?;
     if request.intermediate_page || request.page_number > 0 {
-        return Err(Status::unimplemented("completions in pages are not implemented"));
+        return Err(Status::unimplemented(
+            "completions in pages are not implemented",
+        ));
     }
     // Answers of queries are for their waiting callers, not for the log.
     let results = std::mem::take(&mut request.query_results);
-    let mutation = Mutation::RespondWorkflowTaskCompleted { token: token.clone(), request: request.into() };
+    let mutation = Mutation::RespondWorkflowTaskCompleted {
+        token: token.clone(),
+        request: request.into(),
+    };
     let reply = api.propose(Class::Drains, mutation).await;
     if reply.is_ok() {
         api.shard.queries().answered(&api.shard, &token, results);
     }
     match reply? {
-        Reply::WorkflowTaskCompleted { new_task, eager_activities, reset_history_event_id } => {
+        Reply::WorkflowTaskCompleted {
+            new_task,
+            eager_activities,
+            reset_history_event_id,
+        } => {
             let view = api.shard.view();
             let workflow_task = match new_task.map(|task| *task) {
                 Some(AssignedTask::Workflow(task)) => {
@@ -95,7 +114,11 @@ pub(crate) async fn respond_workflow_task_completed(
                     activity_tasks.extend(answer::activity_task(&view, task, false)?);
                 }
             }
-            Ok(wire::RespondWorkflowTaskCompletedResponse { workflow_task, activity_tasks, reset_history_event_id })
+            Ok(wire::RespondWorkflowTaskCompletedResponse {
+                workflow_task,
+                activity_tasks,
+                reset_history_event_id,
+            })
         }
         other => Err(Api::unexpected(&other)),
     }
@@ -113,21 +136,39 @@ pub(crate) async fn respond_workflow_task_failed(
     if validate::is_blob_over(request.failure.as_ref(), &limits) {
         return Err(super::status::invalid("Blob data size exceeds limit."));
     }
-    api.done(Class::Drains, Mutation::RespondWorkflowTaskFailed { token, request: request.into() }).await?;
+    api.done(
+        Class::Drains,
+        Mutation::RespondWorkflowTaskFailed {
+            token,
+            request: request.into(),
+        },
+    )
+    .await?;
     Ok(wire::RespondWorkflowTaskFailedResponse {})
 }
 
 /// The workflow task behind a token; the token leaves the request.
-async fn workflow_token(api: &Api, token: &mut bytes::Bytes, namespace: &str) -> Result<TaskToken, Status> {
+async fn workflow_token(
+    api: &Api,
+    token: &mut bytes::Bytes,
+    namespace: &str,
+) -> Result<TaskToken, Status> {
     let named = api.named(namespace).await?;
     match token::read_task(&std::mem::take(token))? {
-        AnyTask::Task(token @ TaskToken { kind: TaskKind::Workflow, .. }) => {
+        AnyTask::Task(
+            token @ TaskToken {
+                kind: TaskKind::Workflow,
+                ..
+            },
+        ) => {
             named.fence(token.run.namespace)?;
             Ok(token)
         }
-        AnyTask::Task(TaskToken { kind: TaskKind::Activity, .. }) | AnyTask::Query(_) => {
-            Err(not_found(TASK_NOT_FOUND))
-        }
+        AnyTask::Task(TaskToken {
+            kind: TaskKind::Activity,
+            ..
+        })
+        | AnyTask::Query(_) => Err(not_found(TASK_NOT_FOUND)),
     }
 }
 
@@ -139,6 +180,7 @@ pub(crate) async fn reset_sticky_task_queue(
     let request = request.into_inner();
     api.namespace(&request.namespace, Need::Open).await?;
     let target = validate::execution(&request.namespace, request.execution.as_ref())?;
-    api.done(Class::Drains, Mutation::ResetStickyTaskQueue(target)).await?;
+    api.done(Class::Drains, Mutation::ResetStickyTaskQueue(target))
+        .await?;
     Ok(wire::ResetStickyTaskQueueResponse {})
 }

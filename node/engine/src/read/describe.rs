@@ -10,7 +10,8 @@ use std::collections::BTreeMap;
 use steadfast_proto::temporal::activity::v1::ActivityOptions;
 use steadfast_proto::temporal::common::v1 as common;
 use steadfast_proto::temporal::enums::v1::{
-    EventType, PendingActivityState, PendingWorkflowTaskState, TaskQueueKind, WorkflowExecutionStatus,
+    EventType, PendingActivityState, PendingWorkflowTaskState, TaskQueueKind,
+    WorkflowExecutionStatus,
 };
 use steadfast_proto::temporal::namespace::v1 as namespace_wire;
 use steadfast_proto::temporal::taskqueue::v1::TaskQueue;
@@ -36,7 +37,9 @@ pub fn workflow_execution(
         tables
             .scan(&prefix, &prefix_end(&prefix), ACTIVITIES_MAX, false)?
             .into_iter()
-            .map(|(_, record)| StoredActivity::new(record).map(|activity| pending_activity(&activity)))
+            .map(|(_, record)| {
+                StoredActivity::new(record).map(|activity| pending_activity(&activity))
+            })
             .collect::<Result<_, _>>()?
     };
     let mut info = execution_info(run);
@@ -45,7 +48,10 @@ pub fn workflow_execution(
     info.state_transition_count = run.state_transitions;
     info.parent_namespace_id = parent_namespace_id;
     info.first_run_id.clone_from(&run.first_execution_run_id);
-    info.execution_duration = run.close.as_ref().map(|close| close.at.since(run.times.execution_at).to_proto());
+    info.execution_duration = run
+        .close
+        .as_ref()
+        .map(|close| close.at.since(run.times.execution_at).to_proto());
     Ok(wire::DescribeWorkflowExecutionResponse {
         execution_config: Some(execution_config(run)),
         workflow_execution_info: Some(info),
@@ -64,12 +70,21 @@ pub fn execution_info(run: &Run) -> workflow::WorkflowExecutionInfo {
         || execution.clone(),
         |parent| self::execution(&parent.root.0, &parent.root.1),
     );
-    let fields: BTreeMap<_, _> = run.memo.iter().map(|(name, value)| (name.clone(), value.0.clone())).collect();
-    let indexed_fields: BTreeMap<_, _> =
-        run.search_attributes.iter().map(|(name, value)| (name.clone(), value.0.clone())).collect();
+    let fields: BTreeMap<_, _> = run
+        .memo
+        .iter()
+        .map(|(name, value)| (name.clone(), value.0.clone()))
+        .collect();
+    let indexed_fields: BTreeMap<_, _> = run
+        .search_attributes
+        .iter()
+        .map(|(name, value)| (name.clone(), value.0.clone()))
+        .collect();
     workflow::WorkflowExecutionInfo {
         execution: Some(execution),
-        r#type: Some(common::WorkflowType { name: run.workflow_type.clone() }),
+        r#type: Some(common::WorkflowType {
+            name: run.workflow_type.clone(),
+        }),
         start_time: Some(run.times.started_at.to_proto()),
         close_time: run.close.as_ref().map(|close| close.at.to_proto()),
         status: run.status,
@@ -79,7 +94,8 @@ pub fn execution_info(run: &Run) -> workflow::WorkflowExecutionInfo {
             .map(|parent| self::execution(&parent.run.workflow_id, &parent.run_id)),
         execution_time: Some(run.times.execution_at.to_proto()),
         memo: (!fields.is_empty()).then_some(common::Memo { fields }),
-        search_attributes: (!indexed_fields.is_empty()).then_some(common::SearchAttributes { indexed_fields }),
+        search_attributes: (!indexed_fields.is_empty())
+            .then_some(common::SearchAttributes { indexed_fields }),
         task_queue: run.task_queue.clone(),
         root_execution: Some(root),
         priority: run.priority.as_ref().map(|priority| priority.0.clone()),
@@ -94,7 +110,10 @@ pub fn parent_namespace(run: &Run) -> Option<NamespaceNumber> {
 }
 
 fn execution(workflow_id: &str, run_id: &str) -> common::WorkflowExecution {
-    common::WorkflowExecution { workflow_id: workflow_id.to_owned(), run_id: run_id.to_owned() }
+    common::WorkflowExecution {
+        workflow_id: workflow_id.to_owned(),
+        run_id: run_id.to_owned(),
+    }
 }
 
 fn execution_config(run: &Run) -> workflow::WorkflowExecutionConfig {
@@ -107,7 +126,10 @@ fn execution_config(run: &Run) -> workflow::WorkflowExecutionConfig {
         workflow_execution_timeout: Some(run.times.execution_timeout.to_proto()),
         workflow_run_timeout: Some(run.times.run_timeout.to_proto()),
         default_workflow_task_timeout: Some(run.times.task_timeout.to_proto()),
-        user_metadata: run.user_metadata.as_ref().map(|metadata| metadata.0.clone()),
+        user_metadata: run
+            .user_metadata
+            .as_ref()
+            .map(|metadata| metadata.0.clone()),
     }
 }
 
@@ -115,7 +137,9 @@ fn pending_workflow_task(run: &Run) -> Option<workflow::PendingWorkflowTaskInfo>
     let task = run.workflow_task.as_ref()?;
     let (state, started_time) = match task.phase {
         WorkflowTaskPhase::Scheduled { .. } => (PendingWorkflowTaskState::Scheduled, None),
-        WorkflowTaskPhase::Started { at, .. } => (PendingWorkflowTaskState::Started, Some(at.to_proto())),
+        WorkflowTaskPhase::Started { at, .. } => {
+            (PendingWorkflowTaskState::Started, Some(at.to_proto()))
+        }
     };
     Some(workflow::PendingWorkflowTaskInfo {
         state: state.into(),
@@ -149,17 +173,28 @@ fn pending_activity(activity: &Activity) -> workflow::PendingActivityInfo {
             PendingActivityState::CancelRequested
         }
         ActivityState::Started { .. } => PendingActivityState::Started,
-        ActivityState::Queued { .. } | ActivityState::Backoff { .. } => PendingActivityState::Scheduled,
+        ActivityState::Queued { .. } | ActivityState::Backoff { .. } => {
+            PendingActivityState::Scheduled
+        }
     };
     let mut info = workflow::PendingActivityInfo {
         activity_id: scheduled.activity_id.clone(),
         activity_type: scheduled.activity_type.clone(),
         state: state.into(),
-        heartbeat_details: activity.heartbeat_details.as_ref().map(|details| details.0.clone()),
+        heartbeat_details: activity
+            .heartbeat_details
+            .as_ref()
+            .map(|details| details.0.clone()),
         last_heartbeat_time: set(activity.heartbeat_at),
         attempt: activity.attempt,
-        maximum_attempts: scheduled.retry_policy.as_ref().map_or(0, |policy| policy.maximum_attempts),
-        last_failure: activity.last_failure.as_ref().map(|failure| failure.0.clone()),
+        maximum_attempts: scheduled
+            .retry_policy
+            .as_ref()
+            .map_or(0, |policy| policy.maximum_attempts),
+        last_failure: activity
+            .last_failure
+            .as_ref()
+            .map(|failure| failure.0.clone()),
         last_worker_identity: activity.last_worker_identity.clone(),
         last_attempt_complete_time: set(activity.last_attempt_completed_at),
         priority: scheduled.priority.clone(),
@@ -167,10 +202,17 @@ fn pending_activity(activity: &Activity) -> workflow::PendingActivityInfo {
         ..Default::default()
     };
     if !activity.schedule_to_close.is_zero() {
-        info.expiration_time = Some(activity.scheduled_at.after(activity.schedule_to_close).to_proto());
+        info.expiration_time = Some(
+            activity
+                .scheduled_at
+                .after(activity.schedule_to_close)
+                .to_proto(),
+        );
     }
     match activity.state {
-        ActivityState::Queued { .. } => info.scheduled_time = Some(activity.attempt_scheduled_at.to_proto()),
+        ActivityState::Queued { .. } => {
+            info.scheduled_time = Some(activity.attempt_scheduled_at.to_proto())
+        }
         ActivityState::Backoff { until } => {
             info.scheduled_time = Some(activity.attempt_scheduled_at.to_proto());
             info.next_attempt_schedule_time = Some(until.to_proto());
@@ -180,7 +222,8 @@ fn pending_activity(activity: &Activity) -> workflow::PendingActivityInfo {
         ActivityState::Started { at } => {
             info.scheduled_time = Some(activity.attempt_scheduled_at.to_proto());
             info.last_started_time = Some(at.to_proto());
-            info.last_worker_identity.clone_from(&activity.started_identity);
+            info.last_worker_identity
+                .clone_from(&activity.started_identity);
         }
     }
     info
@@ -188,9 +231,17 @@ fn pending_activity(activity: &Activity) -> workflow::PendingActivityInfo {
 
 fn activity_options(activity: &Activity) -> ActivityOptions {
     let scheduled = &activity.scheduled;
-    let name = scheduled.task_queue.as_ref().map(|queue| queue.name.clone()).unwrap_or_default();
+    let name = scheduled
+        .task_queue
+        .as_ref()
+        .map(|queue| queue.name.clone())
+        .unwrap_or_default();
     ActivityOptions {
-        task_queue: Some(TaskQueue { name: name.clone(), kind: 0, normal_name: name }),
+        task_queue: Some(TaskQueue {
+            name: name.clone(),
+            kind: 0,
+            normal_name: name,
+        }),
         schedule_to_close_timeout: span(activity.schedule_to_close),
         schedule_to_start_timeout: span(activity.schedule_to_start),
         start_to_close_timeout: span(activity.start_to_close),
@@ -226,5 +277,6 @@ pub fn namespace_info(namespace: &Namespace) -> namespace_wire::NamespaceInfo {
 /// Whether a status is one of a closed run.
 #[must_use]
 pub fn is_closed(status: i32) -> bool {
-    status != i32::from(WorkflowExecutionStatus::Running) && status != i32::from(WorkflowExecutionStatus::Paused)
+    status != i32::from(WorkflowExecutionStatus::Running)
+        && status != i32::from(WorkflowExecutionStatus::Paused)
 }

@@ -53,7 +53,10 @@ pub fn forward(
     while next <= until && room > 0 {
         let parts = parts_from(tables, run, next, until, room)?;
         if parts.is_empty() {
-            return Err(Fault::Decode(format!("event {next} of run {} is missing", run.run_id)));
+            return Err(Fault::Decode(format!(
+                "event {next} of run {} is missing",
+                run.run_id
+            )));
         }
         for part in parts {
             if !page.fits(&part) {
@@ -84,7 +87,10 @@ pub fn backward(
             break;
         }
         let Some(mut part) = part_containing(tables, run, next)? else {
-            return Err(Fault::Decode(format!("event {next} of run {} is missing", run.run_id)));
+            return Err(Fault::Decode(format!(
+                "event {next} of run {} is missing",
+                run.run_id
+            )));
         };
         let wanted = next - part.first_event_id + 1;
         part.events = reversed(&slice_events(&part.events, 0, wanted)?)?;
@@ -105,7 +111,10 @@ pub fn backward(
 pub fn event(tables: &dyn Tables, run: &Run, event_id: i64) -> Result<Bytes, Fault> {
     match part_containing(tables, run, event_id)? {
         Some(part) => slice_events(&part.events, event_id - part.first_event_id, 1),
-        None => Err(Fault::Decode(format!("event {event_id} of run {} is missing", run.run_id))),
+        None => Err(Fault::Decode(format!(
+            "event {event_id} of run {} is missing",
+            run.run_id
+        ))),
     }
 }
 
@@ -113,7 +122,11 @@ pub fn event(tables: &dyn Tables, run: &Run, event_id: i64) -> Result<Bytes, Fau
 /// `History`; empty when the pending task is an ordinary one or there is none.
 #[must_use]
 pub fn tail(run: &Run) -> Bytes {
-    let Some(task) = run.workflow_task.as_ref().filter(|task| task.kind != WorkflowTaskKind::Normal) else {
+    let Some(task) = run
+        .workflow_task
+        .as_ref()
+        .filter(|task| task.kind != WorkflowTaskKind::Normal)
+    else {
         return Bytes::new();
     };
     let (kind, normal_name) = if task.sticky {
@@ -122,7 +135,11 @@ pub fn tail(run: &Run) -> Bytes {
         (TaskQueueKind::Normal, String::new())
     };
     let scheduled = history::WorkflowTaskScheduledEventAttributes {
-        task_queue: Some(TaskQueue { name: task.queue.clone(), kind: kind.into(), normal_name }),
+        task_queue: Some(TaskQueue {
+            name: task.queue.clone(),
+            kind: kind.into(),
+            normal_name,
+        }),
         start_to_close_timeout: Some(task.timeout.to_proto()),
         attempt: task.attempt,
     };
@@ -137,7 +154,10 @@ pub fn tail(run: &Run) -> Bytes {
         let started = history::WorkflowTaskStartedEventAttributes {
             scheduled_event_id: task.scheduled_event_id,
             identity: task.identity.clone(),
-            request_id: task.poll.map(crate::execution::poll_text).unwrap_or_default(),
+            request_id: task
+                .poll
+                .map(crate::execution::poll_text)
+                .unwrap_or_default(),
             suggest_continue_as_new: task.suggest_continue_as_new,
             history_size_bytes: task.history_bytes,
             ..Default::default()
@@ -189,7 +209,11 @@ impl PageBuilder {
 
     fn done(self, next: Option<i64>) -> HistoryPage {
         let events = joined(self.first, &self.more.freeze());
-        HistoryPage { events, count: self.count, next }
+        HistoryPage {
+            events,
+            count: self.count,
+            next,
+        }
     }
 }
 
@@ -212,7 +236,9 @@ fn parts_from(
     until: i64,
     limit: usize,
 ) -> Result<Vec<Part>, Fault> {
-    let Some((branch, branch_until)) = branch_of(run, from) else { return Ok(Vec::new()) };
+    let Some((branch, branch_until)) = branch_of(run, from) else {
+        return Ok(Vec::new());
+    };
     let until = until.min(branch_until);
     let mut stored = tables.scan(
         &history_key(&branch, from),
@@ -225,7 +251,12 @@ fn parts_from(
         None => false,
     };
     if !begins {
-        let before = tables.scan(&history_key(&branch, 0), &history_key(&branch, from), 1, true)?;
+        let before = tables.scan(
+            &history_key(&branch, 0),
+            &history_key(&branch, from),
+            1,
+            true,
+        )?;
         stored.splice(0..0, before);
         stored.truncate(limit.max(1));
     }
@@ -243,10 +274,18 @@ fn parts_from(
 
 /// The batch that holds an event, cut to what belongs to the run.
 fn part_containing(tables: &dyn Tables, run: &Run, event_id: i64) -> Result<Option<Part>, Fault> {
-    let Some((branch, until)) = branch_of(run, event_id) else { return Ok(None) };
-    let found =
-        tables.scan(&history_key(&branch, 0), &history_key(&branch, event_id.saturating_add(1)), 1, true)?;
-    let Some((key, record)) = found.into_iter().next() else { return Ok(None) };
+    let Some((branch, until)) = branch_of(run, event_id) else {
+        return Ok(None);
+    };
+    let found = tables.scan(
+        &history_key(&branch, 0),
+        &history_key(&branch, event_id.saturating_add(1)),
+        1,
+        true,
+    )?;
+    let Some((key, record)) = found.into_iter().next() else {
+        return Ok(None);
+    };
     let part = cut(first_event_id(&key)?, batch(&record)?, 1, until)?;
     Ok((part.first_event_id + part.count > event_id).then_some(part))
 }
@@ -255,7 +294,11 @@ fn cut(first: i64, batch: &HistoryBatch, from: i64, until: i64) -> Result<Part, 
     let last = first + i64::from(batch.count) - 1;
     let (begin, end) = (first.max(from), last.min(until));
     if begin > end {
-        return Ok(Part { first_event_id: begin, count: 0, events: Bytes::new() });
+        return Ok(Part {
+            first_event_id: begin,
+            count: 0,
+            events: Bytes::new(),
+        });
     }
     let count = end - begin + 1;
     let events = if begin == first && end == last {
@@ -263,7 +306,11 @@ fn cut(first: i64, batch: &HistoryBatch, from: i64, until: i64) -> Result<Part, 
     } else {
         slice_events(&batch.events, begin - first, count)?
     };
-    Ok(Part { first_event_id: begin, count, events })
+    Ok(Part {
+        first_event_id: begin,
+        count,
+        events,
+    })
 }
 
 fn batch(record: &Arc<Record>) -> Result<&HistoryBatch, Fault> {
@@ -275,7 +322,10 @@ fn batch(record: &Arc<Record>) -> Result<&HistoryBatch, Fault> {
 
 /// The event id at the end of a batch's key.
 fn first_event_id(key: &[u8]) -> Result<i64, Fault> {
-    let bytes: Option<[u8; 8]> = key.len().checked_sub(8).and_then(|start| key[start..].try_into().ok());
+    let bytes: Option<[u8; 8]> = key
+        .len()
+        .checked_sub(8)
+        .and_then(|start| key[start..].try_into().ok());
     match bytes {
         Some(bytes) => Ok((u64::from_be_bytes(bytes) ^ (1 << 63)).cast_signed()),
         None => Err(Fault::Decode("a history key is too short".to_owned())),
@@ -324,29 +374,12 @@ fn frame_end(events: &[u8], position: usize) -> Result<usize, Fault> {
         .ok()
         .and_then(|length| length.checked_add(position + 1 + before - rest.len()))
         .ok_or_else(broken)?;
-    if end > events.len() { Err(broken()) } else { Ok(end) }
+    if end > events.len() {
+        Err(broken())
+    } else {
+        Ok(end)
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn encoded(ids: &[i64]) -> Bytes {
-        let events = ids
-            .iter()
-            .map(|id| history::HistoryEvent { event_id: *id, ..Default::default() })
-            .collect();
-        history::History { events }.encode_to_vec().into()
-    }
-
-    #[test]
-    fn a_batch_is_cut_and_reversed_by_event() {
-        let batch = HistoryBatch { events: encoded(&[5, 6, 7, 8]), count: 4 };
-        let part = cut(5, &batch, 6, 7).unwrap();
-        assert_eq!((part.first_event_id, part.count, part.events), (6, 2, encoded(&[6, 7])));
-        assert_eq!(cut(5, &batch, 9, 20).unwrap().count, 0);
-        assert_eq!(reversed(&batch.events).unwrap(), encoded(&[8, 7, 6, 5]));
-        assert!(slice_events(&batch.events, 3, 2).is_err());
-        assert!(frame_end(b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x7f", 0).is_err());
-    }
-}
+mod tests;

@@ -2,7 +2,9 @@
 
 use crate::id::NamespaceNumber;
 use crate::reply::Fault;
-use crate::tables::keys::{config_key, meta_key, namespace_key, namespace_name_key, namespace_prefix, prefix_end};
+use crate::tables::keys::{
+    config_key, meta_key, namespace_key, namespace_name_key, namespace_prefix, prefix_end,
+};
 use crate::tables::{Config, Key, Limits, Meta, Namespace, Record, Tables};
 use std::ops::Deref;
 use std::sync::Arc;
@@ -26,7 +28,9 @@ impl StoredNamespace {
 impl Deref for StoredNamespace {
     type Target = Namespace;
     fn deref(&self) -> &Namespace {
-        let Record::Namespace(namespace) = &*self.0 else { unreachable!("checked when it was made") };
+        let Record::Namespace(namespace) = &*self.0 else {
+            unreachable!("checked when it was made")
+        };
         namespace
     }
 }
@@ -39,7 +43,10 @@ pub fn by_number(
     tables: &dyn Tables,
     number: NamespaceNumber,
 ) -> Result<Option<StoredNamespace>, Fault> {
-    tables.get(&namespace_key(number))?.map(StoredNamespace::new).transpose()
+    tables
+        .get(&namespace_key(number))?
+        .map(StoredNamespace::new)
+        .transpose()
 }
 
 /// The namespace with this name.
@@ -52,7 +59,9 @@ pub fn by_name(tables: &dyn Tables, name: &str) -> Result<Option<StoredNamespace
     }
     match tables.get(&namespace_name_key(name))?.as_deref() {
         Some(Record::NamespaceName(number)) => by_number(tables, NamespaceNumber(*number)),
-        Some(other) => Err(Fault::Decode(format!("a namespace name's key holds {other:?}"))),
+        Some(other) => Err(Fault::Decode(format!(
+            "a namespace name's key holds {other:?}"
+        ))),
         None => Ok(None),
     }
 }
@@ -65,7 +74,9 @@ pub fn by_id(tables: &dyn Tables, id: &str) -> Result<Option<StoredNamespace>, F
     let mut after = NamespaceNumber(0);
     loop {
         let slice = page(tables, after, SEARCH_SLICE)?;
-        let Some(last) = slice.last() else { return Ok(None) };
+        let Some(last) = slice.last() else {
+            return Ok(None);
+        };
         after = last.number;
         if let Some(found) = slice.into_iter().find(|namespace| namespace.id == id) {
             return Ok(Some(found));
@@ -83,9 +94,15 @@ pub fn page(
     limit: usize,
 ) -> Result<Vec<StoredNamespace>, Fault> {
     let prefix = namespace_prefix();
-    let from: Key = after.0.checked_add(1).map_or_else(|| prefix_end(&prefix), |next| namespace_key(NamespaceNumber(next)));
+    let from: Key = after.0.checked_add(1).map_or_else(
+        || prefix_end(&prefix),
+        |next| namespace_key(NamespaceNumber(next)),
+    );
     let found = tables.scan(&from, &prefix_end(&prefix), limit, false)?;
-    found.into_iter().map(|(_, record)| StoredNamespace::new(record)).collect()
+    found
+        .into_iter()
+        .map(|(_, record)| StoredNamespace::new(record))
+        .collect()
 }
 
 /// Counters and versions of the state; the default before the bootstrap.
@@ -107,7 +124,9 @@ pub fn meta(tables: &dyn Tables) -> Result<Meta, Fault> {
 pub fn limits(tables: &dyn Tables) -> Result<Limits, Fault> {
     match tables.get(&config_key())?.as_deref() {
         Some(Record::Config(Config { limits, .. })) => Ok(limits.clone()),
-        Some(other) => Err(Fault::Decode(format!("the configuration's key holds {other:?}"))),
+        Some(other) => Err(Fault::Decode(format!(
+            "the configuration's key holds {other:?}"
+        ))),
         None => Ok(Limits::default()),
     }
 }

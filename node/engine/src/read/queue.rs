@@ -27,5 +27,8 @@ pub fn backlog(tables: &dyn Tables, queue: &QueueKey, limit: usize) -> Result<Ba
         Some(other) => return Err(Fault::Decode(format!("a queue's key holds {other:?}"))),
         None => None,
     };
-    Ok(Backlog { count: tasks.len(), oldest })
+    Ok(Backlog {
+        count: tasks.len(),
+        oldest,
+    })
 }

@@ -29,7 +29,9 @@ impl StoredRun {
 impl Deref for StoredRun {
     type Target = Run;
     fn deref(&self) -> &Run {
-        let Record::Run(run) = &*self.0 else { unreachable!("checked when it was made") };
+        let Record::Run(run) = &*self.0 else {
+            unreachable!("checked when it was made")
+        };
         run
     }
 }
@@ -41,7 +43,9 @@ pub struct StoredActivity(Arc<Record>);
 impl Deref for StoredActivity {
     type Target = Activity;
     fn deref(&self) -> &Activity {
-        let Record::Activity(activity) = &*self.0 else { unreachable!("checked when it was made") };
+        let Record::Activity(activity) = &*self.0 else {
+            unreachable!("checked when it was made")
+        };
         activity
     }
 }
@@ -72,7 +76,10 @@ pub fn activity(
     run: &RunRef,
     scheduled_event_id: i64,
 ) -> Result<Option<StoredActivity>, Fault> {
-    tables.get(&activity_key(run, scheduled_event_id))?.map(StoredActivity::new).transpose()
+    tables
+        .get(&activity_key(run, scheduled_event_id))?
+        .map(StoredActivity::new)
+        .transpose()
 }
 
 /// The pending activity with this activity id.
@@ -84,9 +91,16 @@ pub fn activity_by_id(
     run: &RunRef,
     activity_id: &str,
 ) -> Result<Option<StoredActivity>, Fault> {
-    match tables.get(&activity_by_id_key(run, activity_id))?.as_deref() {
-        Some(Record::ActivityById(scheduled_event_id)) => activity(tables, run, *scheduled_event_id),
-        Some(other) => Err(Fault::Decode(format!("an activity id's key holds {other:?}"))),
+    match tables
+        .get(&activity_by_id_key(run, activity_id))?
+        .as_deref()
+    {
+        Some(Record::ActivityById(scheduled_event_id)) => {
+            activity(tables, run, *scheduled_event_id)
+        }
+        Some(other) => Err(Fault::Decode(format!(
+            "an activity id's key holds {other:?}"
+        ))),
         None => Ok(None),
     }
 }
@@ -108,7 +122,14 @@ pub fn resolve(
     let found = match run_number(run_id) {
         Some(number) => {
             let workflow_id = workflow_id.to_owned();
-            run(tables, &RunRef { namespace, workflow_id, number })?
+            run(
+                tables,
+                &RunRef {
+                    namespace,
+                    workflow_id,
+                    number,
+                },
+            )?
         }
         None => None,
     };
@@ -132,11 +153,17 @@ pub fn current_run(
     let prefix = execution_prefix(namespace, workflow_id);
     let mut end = prefix_end(&prefix);
     for _ in 0..HALF_DELETED_RUNS {
-        let Some((key, _)) = tables.scan(&prefix, &end, 1, true)?.pop() else { return Ok(None) };
+        let Some((key, _)) = tables.scan(&prefix, &end, 1, true)?.pop() else {
+            return Ok(None);
+        };
         let Some(number) = run_number_of_key(&key, workflow_id) else {
             return Err(Fault::Decode("a run's key is too short".to_owned()));
         };
-        let reference = RunRef { namespace, workflow_id: workflow_id.to_owned(), number };
+        let reference = RunRef {
+            namespace,
+            workflow_id: workflow_id.to_owned(),
+            number,
+        };
         if let Some(found) = run(tables, &reference)? {
             return Ok(Some(found));
         }

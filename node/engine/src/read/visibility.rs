@@ -44,7 +44,10 @@ pub struct Candidate<'tables> {
 
 impl std::fmt::Debug for Candidate<'_> {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Candidate").field("record", &self.record).finish_non_exhaustive()
+        formatter
+            .debug_struct("Candidate")
+            .field("record", &self.record)
+            .finish_non_exhaustive()
     }
 }
 
@@ -52,7 +55,9 @@ impl Candidate<'_> {
     /// The row.
     #[must_use]
     pub fn row(&self) -> &VisibilityRow {
-        let Record::Visibility(row) = &*self.record else { unreachable!("checked in slice") };
+        let Record::Visibility(row) = &*self.record else {
+            unreachable!("checked in slice")
+        };
         row
     }
 
@@ -80,7 +85,9 @@ impl Candidate<'_> {
     /// # Errors
     /// [`Fault`] when storage is broken.
     pub fn info(&self) -> Result<Option<WorkflowExecutionInfo>, Fault> {
-        let Some(run) = self.run()? else { return Ok(None) };
+        let Some(run) = self.run()? else {
+            return Ok(None);
+        };
         let mut info = describe::execution_info(run);
         let row = self.row();
         if let Some(closed_at) = row.closed_at {
@@ -116,7 +123,12 @@ pub fn slice<'tables>(
         .scan(&from, &prefix_end(&prefix), SLICE_ROWS, false)?
         .into_iter()
         .map(|(key, record)| match &*record {
-            Record::Visibility(_) => Ok(Candidate { tables, key, record, run: OnceCell::new() }),
+            Record::Visibility(_) => Ok(Candidate {
+                tables,
+                key,
+                record,
+                run: OnceCell::new(),
+            }),
             other => Err(Fault::Decode(format!("a visibility key holds {other:?}"))),
         })
         .collect()
@@ -143,7 +155,11 @@ pub fn keyword_payload(value: &str) -> common::Payload {
         data.push(character);
     }
     data.push('"');
-    common::Payload { metadata, data: data.into(), ..Default::default() }
+    common::Payload {
+        metadata,
+        data: data.into(),
+        ..Default::default()
+    }
 }
 
 /// A status as queries name it.

@@ -32,7 +32,9 @@ pub(super) async fn collect(mut body: Body) -> Result<Bytes, Limited> {
     let mut whole = BytesMut::new();
     let mut first = Bytes::new();
     while let Some(frame) = body.frame().await {
-        let Ok(data) = frame.map_err(Limited::Broken)?.into_data() else { continue };
+        let Ok(data) = frame.map_err(Limited::Broken)?.into_data() else {
+            continue;
+        };
         if first.is_empty() && whole.is_empty() {
             first = data;
         } else {
@@ -42,14 +44,27 @@ pub(super) async fn collect(mut body: Body) -> Result<Bytes, Limited> {
             }
             whole.extend_from_slice(&data);
         }
-        let head = if whole.is_empty() { &first[..] } else { &whole[..] };
-        let announced = head.get(1..FRAME_HEADER).and_then(|bytes| bytes.try_into().ok()).map(u32::from_be_bytes);
-        let announced = announced.map(u64::from).filter(|bytes| *bytes > MESSAGE_BYTES_MAX as u64);
+        let head = if whole.is_empty() {
+            &first[..]
+        } else {
+            &whole[..]
+        };
+        let announced = head
+            .get(1..FRAME_HEADER)
+            .and_then(|bytes| bytes.try_into().ok())
+            .map(u32::from_be_bytes);
+        let announced = announced
+            .map(u64::from)
+            .filter(|bytes| *bytes > MESSAGE_BYTES_MAX as u64);
         if announced.is_some() || head.len() > MESSAGE_BYTES_MAX + FRAME_HEADER {
             return Err(Limited::TooLarge(announced));
         }
     }
-    Ok(if whole.is_empty() { first } else { whole.freeze() })
+    Ok(if whole.is_empty() {
+        first
+    } else {
+        whole.freeze()
+    })
 }
 
 /// A body of these bytes.
@@ -65,9 +80,15 @@ pub(super) fn frame(message: Bytes) -> Response<Body> {
     data.extend_from_slice(&message);
     let mut trailers = HeaderMap::new();
     trailers.insert("grpc-status", HeaderValue::from_static("0"));
-    let whole = Whole { data: data.freeze(), trailers: Some(trailers) };
+    let whole = Whole {
+        data: data.freeze(),
+        trailers: Some(trailers),
+    };
     let mut response = Response::new(whole.into_body());
-    response.headers_mut().insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    response.headers_mut().insert(
+        http::header::CONTENT_TYPE,
+        HeaderValue::from_static("application/grpc"),
+    );
     response
 }
 
@@ -81,9 +102,15 @@ pub(super) struct Whole {
 impl Whole {
     /// Collects an answer; `None` when it breaks off.
     pub(super) async fn of(body: Body) -> Option<Self> {
-        let collected = http_body_util::Limited::new(body, ANSWER_BYTES_MAX).collect().await.ok()?;
+        let collected = http_body_util::Limited::new(body, ANSWER_BYTES_MAX)
+            .collect()
+            .await
+            .ok()?;
         let trailers = collected.trailers().cloned();
-        Some(Self { data: collected.to_bytes(), trailers })
+        Some(Self {
+            data: collected.to_bytes(),
+            trailers,
+        })
     }
 
     pub(super) fn into_body(self) -> Body {
@@ -123,7 +150,10 @@ pub(super) struct Guarded {
 
 impl Guarded {
     pub(super) fn new(body: Body, shard: Shard, token: TaskToken) -> Self {
-        Self { body, undelivered: Some((shard, token)) }
+        Self {
+            body,
+            undelivered: Some((shard, token)),
+        }
     }
 }
 

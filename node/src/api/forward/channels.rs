@@ -36,11 +36,18 @@ impl Channels {
         is_poll: bool,
         request: Request<Body>,
     ) -> Result<Response<Whole>, Failed> {
-        let mut channel = self.channel(address, is_poll).ok_or(Failed { was_sent: false })?;
-        let ready = channel.ready().await.map_err(|_| Failed { was_sent: false })?;
+        let mut channel = self
+            .channel(address, is_poll)
+            .ok_or(Failed { was_sent: false })?;
+        let ready = channel
+            .ready()
+            .await
+            .map_err(|_| Failed { was_sent: false })?;
         let response = ready.call(request).await.map_err(|error| {
             tracing::debug!(%error, address, "a forwarded call failed");
-            Failed { was_sent: !is_connect(&error) }
+            Failed {
+                was_sent: !is_connect(&error),
+            }
         })?;
         let (parts, body) = response.into_parts();
         match Whole::of(body).await {

@@ -24,7 +24,10 @@ pub(super) enum Method<'path> {
 impl<'path> Method<'path> {
     /// Splits a path; refuses services that are not served.
     pub(super) fn of(path: &'path str) -> Result<Self, Status> {
-        let (service, method) = path.trim_start_matches('/').split_once('/').unwrap_or((path, ""));
+        let (service, method) = path
+            .trim_start_matches('/')
+            .split_once('/')
+            .unwrap_or((path, ""));
         if LOCAL_SERVICES.contains(&service) {
             return Ok(Self::Local);
         }
@@ -75,11 +78,18 @@ mod tests {
     fn paths_tell_where_a_call_goes() {
         let of = |method| format!("/{WORKFLOW_SERVICE}/{method}");
         assert!(Method::of(&of("GetSystemInfo")).unwrap().is_local());
-        assert!(Method::of("/grpc.health.v1.Health/Check").unwrap().is_local());
+        assert!(
+            Method::of("/grpc.health.v1.Health/Check")
+                .unwrap()
+                .is_local()
+        );
         assert!(Method::of(&of("PollActivityTaskQueue")).unwrap().is_poll());
         assert!(Method::of(&of("DescribeNamespace")).unwrap().is_read());
         assert!(!Method::of(&of("StartWorkflowExecution")).unwrap().is_read());
-        assert_eq!(Method::of("/no.such.Service/X").unwrap_err().message(), "unknown service no.such.Service");
+        assert_eq!(
+            Method::of("/no.such.Service/X").unwrap_err().message(),
+            "unknown service no.such.Service"
+        );
         assert!(Method::of("").is_err());
     }
 }

@@ -13,18 +13,25 @@ const LINK_BYTES_MAX: usize = 4_000;
 /// Checks the links of a request.
 pub(super) fn links(links: &[Link]) -> Result<(), Status> {
     if links.len() > LINKS_MAX {
-        return Err(invalid(format!("cannot attach more than {LINKS_MAX} links per request, got {}", links.len())));
+        return Err(invalid(format!(
+            "cannot attach more than {LINKS_MAX} links per request, got {}",
+            links.len()
+        )));
     }
     for link in links {
         let bytes = link.encoded_len();
         if bytes > LINK_BYTES_MAX {
-            return Err(invalid(format!("link exceeds allowed size of {LINK_BYTES_MAX}, got {bytes}")));
+            return Err(invalid(format!(
+                "link exceeds allowed size of {LINK_BYTES_MAX}, got {bytes}"
+            )));
         }
         match &link.variant {
             Some(Variant::WorkflowEvent(event)) => {
                 let field = |value: &str, name: &str| {
                     if value.is_empty() {
-                        Err(invalid(format!("workflow event link must not have an empty {name} field")))
+                        Err(invalid(format!(
+                            "workflow event link must not have an empty {name} field"
+                        )))
                     } else {
                         Ok(())
                     }

@@ -39,7 +39,10 @@ struct Start<'request> {
 }
 
 /// Checks a start, and fills in what Temporal's front end fills in.
-pub(crate) fn start(request: &wire::StartWorkflowExecutionRequest, limits: &Limits) -> Result<(), Status> {
+pub(crate) fn start(
+    request: &wire::StartWorkflowExecutionRequest,
+    limits: &Limits,
+) -> Result<(), Status> {
     if request.workflow_id.is_empty() {
         return Err(invalid("WorkflowId is not set on request."));
     }
@@ -61,17 +64,25 @@ pub(crate) fn start(request: &wire::StartWorkflowExecutionRequest, limits: &Limi
         priority: request.priority.as_ref(),
     }
     .check(limits)?;
-    policies(request.workflow_id_reuse_policy, request.workflow_id_conflict_policy)?;
+    policies(
+        request.workflow_id_reuse_policy,
+        request.workflow_id_conflict_policy,
+    )?;
     blob(request.last_completion_result.as_ref(), limits)?;
     blob(request.continued_failure.as_ref(), limits)?;
-    let attaches_callbacks = request.on_conflict_options.as_ref().is_some_and(|options| {
-        options.attach_completion_callbacks && !options.attach_request_id
-    });
+    let attaches_callbacks = request
+        .on_conflict_options
+        .as_ref()
+        .is_some_and(|options| options.attach_completion_callbacks && !options.attach_request_id);
     if attaches_callbacks {
-        return Err(invalid("attaching request ID is required for attaching completion callbacks"));
+        return Err(invalid(
+            "attaching request ID is required for attaching completion callbacks",
+        ));
     }
     if !request.completion_callbacks.is_empty() {
-        return Err(Status::unimplemented("completion callbacks are not implemented"));
+        return Err(Status::unimplemented(
+            "completion callbacks are not implemented",
+        ));
     }
     time_skipping(request.time_skipping_config.as_ref())
 }
@@ -111,7 +122,10 @@ pub(crate) fn signal_with_start(
             "Invalid WorkflowIDConflictPolicy: WORKFLOW_ID_CONFLICT_POLICY_FAIL is not supported for this operation.",
         ));
     }
-    policies(request.workflow_id_reuse_policy, request.workflow_id_conflict_policy)?;
+    policies(
+        request.workflow_id_reuse_policy,
+        request.workflow_id_conflict_policy,
+    )?;
     blob(request.signal_input.as_ref(), limits)?;
     time_skipping(request.time_skipping_config.as_ref())
 }
@@ -120,12 +134,19 @@ impl Start<'_> {
     fn check(&self, limits: &Limits) -> Result<(), Status> {
         retry_policy(self.retry_policy)?;
         negative(self.start_delay, "WorkflowStartDelaySeconds")?;
-        let delayed = self.start_delay.is_some_and(|delay| delay.seconds > 0 || delay.nanos > 0);
+        let delayed = self
+            .start_delay
+            .is_some_and(|delay| delay.seconds > 0 || delay.nanos > 0);
         if delayed && !self.cron_schedule.is_empty() {
-            return Err(invalid("CronSchedule and WorkflowStartDelay may not be used together."));
+            return Err(invalid(
+                "CronSchedule and WorkflowStartDelay may not be used together.",
+            ));
         }
         cron_schedule(self.cron_schedule)?;
-        let Some(workflow_type) = self.workflow_type.filter(|workflow_type| !workflow_type.name.is_empty()) else {
+        let Some(workflow_type) = self
+            .workflow_type
+            .filter(|workflow_type| !workflow_type.name.is_empty())
+        else {
             return Err(invalid("WorkflowType is not set on request."));
         };
         id_length(&workflow_type.name, "WorkflowType", limits)?;
@@ -151,11 +172,17 @@ fn short(text: &str, what: &str, limits: &Limits) -> Result<(), Status> {
     if u64::try_from(length).is_ok_and(|length| length <= limit) {
         return Ok(());
     }
-    Err(invalid(format!("{what} exceeds maximum allowed length ({length}/{limit})")))
+    Err(invalid(format!(
+        "{what} exceeds maximum allowed length ({length}/{limit})"
+    )))
 }
 
 fn negative(value: Option<&prost_types::Duration>, what: &str) -> Result<(), Status> {
-    duration(value).map_err(|cause| invalid(format!("An invalid {what} is set on request. cause: {cause}")))
+    duration(value).map_err(|cause| {
+        invalid(format!(
+            "An invalid {what} is set on request. cause: {cause}"
+        ))
+    })
 }
 
 fn policies(reuse: i32, conflict: i32) -> Result<(), Status> {
@@ -169,7 +196,8 @@ fn policies(reuse: i32, conflict: i32) -> Result<(), Status> {
     }
     #[expect(deprecated, reason = "old clients send it")]
     let terminate_if_running = i32::from(WorkflowIdReusePolicy::TerminateIfRunning);
-    if reuse == terminate_if_running && conflict != i32::from(WorkflowIdConflictPolicy::Unspecified) {
+    if reuse == terminate_if_running && conflict != i32::from(WorkflowIdConflictPolicy::Unspecified)
+    {
         return Err(invalid(
             "Invalid WorkflowIDReusePolicy: WORKFLOW_ID_REUSE_POLICY_TERMINATE_IF_RUNNING cannot be used together with \
              a WorkflowIDConflictPolicy",
@@ -180,7 +208,10 @@ fn policies(reuse: i32, conflict: i32) -> Result<(), Status> {
 
 /// Overrides are checked as Temporal does; there are no deployments to pin to yet.
 #[expect(deprecated, reason = "old clients send the old fields")]
-fn versioning_override(given: Option<&VersioningOverride>, queue: Option<&TaskQueue>) -> Result<(), Status> {
+fn versioning_override(
+    given: Option<&VersioningOverride>,
+    queue: Option<&TaskQueue>,
+) -> Result<(), Status> {
     const OLD_PINNED: i32 = 1;
     const OLD_AUTO_UPGRADE: i32 = 2;
     let Some(given) = given else { return Ok(()) };
@@ -196,18 +227,27 @@ fn versioning_override(given: Option<&VersioningOverride>, queue: Option<&TaskQu
                 return Err(invalid("must provide version if override is pinned."));
             };
             if pinned.behavior == i32::from(PinnedOverrideBehavior::Unspecified) {
-                return Err(invalid("must specify pinned override behavior if override is pinned."));
+                return Err(invalid(
+                    "must specify pinned override behavior if override is pinned.",
+                ));
             }
-            Err(absent(&format!("{}:{}", version.deployment_name, version.build_id)))
+            Err(absent(&format!(
+                "{}:{}",
+                version.deployment_name, version.build_id
+            )))
         }
         Some(Override::AutoUpgrade(true)) => Ok(()),
         Some(Override::AutoUpgrade(false)) => Err(invalid("auto-upgrade override must be true")),
-        Some(Override::OneTime(_)) => Err(Status::unimplemented("one-time overrides are not implemented")),
+        Some(Override::OneTime(_)) => Err(Status::unimplemented(
+            "one-time overrides are not implemented",
+        )),
         None => match given.behavior {
             OLD_AUTO_UPGRADE => Ok(()),
-            OLD_PINNED if given.deployment.is_none() && given.pinned_version.is_empty() => Err(invalid(
-                "must provide deployment (deprecated) or pinned version if behavior is 'PINNED'",
-            )),
+            OLD_PINNED if given.deployment.is_none() && given.pinned_version.is_empty() => {
+                Err(invalid(
+                    "must provide deployment (deprecated) or pinned version if behavior is 'PINNED'",
+                ))
+            }
             OLD_PINNED => Err(absent(&given.pinned_version)),
             _ => Err(invalid("override behavior is required")),
         },
@@ -215,7 +255,9 @@ fn versioning_override(given: Option<&VersioningOverride>, queue: Option<&TaskQu
 }
 
 fn priority(priority: Option<&common::Priority>) -> Result<(), Status> {
-    let Some(priority) = priority else { return Ok(()) };
+    let Some(priority) = priority else {
+        return Ok(());
+    };
     if priority.priority_key < 0 {
         return Err(invalid("priority key can't be negative"));
     }
@@ -230,7 +272,9 @@ fn priority(priority: Option<&common::Priority>) -> Result<(), Status> {
 
 fn time_skipping(config: Option<&common::TimeSkippingConfig>) -> Result<(), Status> {
     match config {
-        Some(_) => Err(Status::unimplemented("The Time-Skipping feature is not enabled for namespace.")),
+        Some(_) => Err(Status::unimplemented(
+            "The Time-Skipping feature is not enabled for namespace.",
+        )),
         None => Ok(()),
     }
 }
@@ -244,8 +288,13 @@ mod tests {
         wire::StartWorkflowExecutionRequest {
             namespace: "default".to_owned(),
             workflow_id: "w".to_owned(),
-            workflow_type: Some(common::WorkflowType { name: "t".to_owned() }),
-            task_queue: Some(TaskQueue { name: "q".to_owned(), ..Default::default() }),
+            workflow_type: Some(common::WorkflowType {
+                name: "t".to_owned(),
+            }),
+            task_queue: Some(TaskQueue {
+                name: "q".to_owned(),
+                ..Default::default()
+            }),
             ..Default::default()
         }
     }
@@ -253,21 +302,42 @@ mod tests {
     fn text(change: impl FnOnce(&mut wire::StartWorkflowExecutionRequest)) -> String {
         let mut request = good();
         change(&mut request);
-        start(&request, &Limits::default()).err().map(|status| status.message().to_owned()).unwrap_or_default()
+        start(&request, &Limits::default())
+            .err()
+            .map(|status| status.message().to_owned())
+            .unwrap_or_default()
     }
 
     #[test]
     fn starts_are_refused_with_temporals_texts() {
         assert_eq!(text(|_| {}), "");
-        assert_eq!(text(|request| request.workflow_id.clear()), "WorkflowId is not set on request.");
-        assert_eq!(text(|request| request.workflow_id = "x".repeat(1_001)), "WorkflowId length exceeds limit.");
-        assert_eq!(text(|request| request.workflow_id = "é".repeat(500)), "");
-        assert_eq!(text(|request| request.workflow_type = None), "WorkflowType is not set on request.");
-        assert_eq!(text(|request| request.task_queue = None), "taskQueue is not set");
-        assert_eq!(text(|request| request.identity = "x".repeat(1_001)), "");
-        assert_eq!(text(|request| request.request_id = "x".repeat(1_001)), "RequestId length exceeds limit.");
         assert_eq!(
-            text(|request| request.workflow_run_timeout = Some(Duration { seconds: -1, nanos: 0 })),
+            text(|request| request.workflow_id.clear()),
+            "WorkflowId is not set on request."
+        );
+        assert_eq!(
+            text(|request| request.workflow_id = "x".repeat(1_001)),
+            "WorkflowId length exceeds limit."
+        );
+        assert_eq!(text(|request| request.workflow_id = "é".repeat(500)), "");
+        assert_eq!(
+            text(|request| request.workflow_type = None),
+            "WorkflowType is not set on request."
+        );
+        assert_eq!(
+            text(|request| request.task_queue = None),
+            "taskQueue is not set"
+        );
+        assert_eq!(text(|request| request.identity = "x".repeat(1_001)), "");
+        assert_eq!(
+            text(|request| request.request_id = "x".repeat(1_001)),
+            "RequestId length exceeds limit."
+        );
+        assert_eq!(
+            text(|request| request.workflow_run_timeout = Some(Duration {
+                seconds: -1,
+                nanos: 0
+            })),
             "An invalid WorkflowRunTimeoutSeconds is set on request. cause: negative duration"
         );
         assert_eq!(text(|request| request.workflow_id_reuse_policy = 9), "");
@@ -279,18 +349,30 @@ mod tests {
             .contains("TERMINATE_IF_RUNNING cannot be used together")
         );
         assert_eq!(
-            text(|request| request.priority = Some(common::Priority { priority_key: -1, ..Default::default() })),
+            text(|request| request.priority = Some(common::Priority {
+                priority_key: -1,
+                ..Default::default()
+            })),
             "priority key can't be negative"
         );
-        assert_eq!(text(|request| request.links = vec![common::Link { variant: None }]), "unsupported link variant");
+        assert_eq!(
+            text(|request| request.links = vec![common::Link { variant: None }]),
+            "unsupported link variant"
+        );
         assert_eq!(
             text(|request| request.versioning_override = Some(VersioningOverride::default())),
             "override behavior is required"
         );
-        assert_eq!(text(|request| request.memo = Some(big_memo())), "Memo size exceeds limit.");
+        assert_eq!(
+            text(|request| request.memo = Some(big_memo())),
+            "Memo size exceeds limit."
+        );
         assert_eq!(
             text(|request| {
-                request.workflow_start_delay = Some(Duration { seconds: 5, nanos: 0 });
+                request.workflow_start_delay = Some(Duration {
+                    seconds: 5,
+                    nanos: 0,
+                });
                 request.cron_schedule = "* * * * *".to_owned();
             }),
             "CronSchedule and WorkflowStartDelay may not be used together."
@@ -298,7 +380,12 @@ mod tests {
     }
 
     fn big_memo() -> common::Memo {
-        let payload = common::Payload { data: vec![0; 2 * 1024 * 1024 + 1].into(), ..Default::default() };
-        common::Memo { fields: [("k".to_owned(), payload)].into() }
+        let payload = common::Payload {
+            data: vec![0; 2 * 1024 * 1024 + 1].into(),
+            ..Default::default()
+        };
+        common::Memo {
+            fields: [("k".to_owned(), payload)].into(),
+        }
     }
 }

@@ -41,19 +41,30 @@ pub const PREDEFINED: &[(&str, IndexedValueType)] = &[
     ("TemporalSchedulePaused", IndexedValueType::Bool),
     ("TemporalScheduledById", IndexedValueType::Keyword),
     ("TemporalScheduledStartTime", IndexedValueType::Datetime),
-    ("TemporalUsedWorkerDeploymentVersions", IndexedValueType::KeywordList),
+    (
+        "TemporalUsedWorkerDeploymentVersions",
+        IndexedValueType::KeywordList,
+    ),
     ("TemporalWorkerDeployment", IndexedValueType::Keyword),
     ("TemporalWorkerDeploymentVersion", IndexedValueType::Keyword),
-    ("TemporalWorkflowVersioningBehavior", IndexedValueType::Keyword),
+    (
+        "TemporalWorkflowVersioningBehavior",
+        IndexedValueType::Keyword,
+    ),
 ];
 
 /// Whether no custom search attribute may have this name.
 #[must_use]
 pub fn is_reserved(name: &str) -> bool {
-    name.starts_with("Temporal") || lookup(SYSTEM, name).is_some() || lookup(PREDEFINED, name).is_some()
+    name.starts_with("Temporal")
+        || lookup(SYSTEM, name).is_some()
+        || lookup(PREDEFINED, name).is_some()
 }
 
-fn lookup(table: &[(&'static str, IndexedValueType)], name: &str) -> Option<(&'static str, IndexedValueType)> {
+fn lookup(
+    table: &[(&'static str, IndexedValueType)],
+    name: &str,
+) -> Option<(&'static str, IndexedValueType)> {
     table.iter().find(|(known, _)| *known == name).copied()
 }
 
@@ -82,9 +93,14 @@ impl Attribute {
     /// # Errors
     /// [`QueryError`] when there is none.
     pub fn named(namespace: &Namespace, name: &str) -> Result<Self, QueryError> {
-        let made = |value_type, place| Self { name: name.to_owned(), value_type, place };
+        let made = |value_type, place| Self {
+            name: name.to_owned(),
+            value_type,
+            place,
+        };
         if let Some(value_type) = namespace.search_attributes.get(name) {
-            let value_type = IndexedValueType::try_from(*value_type).unwrap_or(IndexedValueType::Keyword);
+            let value_type =
+                IndexedValueType::try_from(*value_type).unwrap_or(IndexedValueType::Keyword);
             return Ok(made(value_type, Place::Stored(name.to_owned())));
         }
         if name == "ScheduleId" {
@@ -100,7 +116,9 @@ impl Attribute {
                 return Ok(made(value_type, Place::Stored(known.to_owned())));
             }
         }
-        Err(QueryError(format!("invalid expression: column name '{name}' is not a valid search attribute")))
+        Err(QueryError(format!(
+            "invalid expression: column name '{name}' is not a valid search attribute"
+        )))
     }
 
     /// Whether this is the status column.
@@ -134,7 +152,9 @@ impl Attribute {
         match &self.place {
             Place::System(name) => system_value(name, candidate),
             Place::Stored(name) => {
-                let Some(run) = candidate.run()? else { return Ok(None) };
+                let Some(run) = candidate.run()? else {
+                    return Ok(None);
+                };
                 let payload = run.search_attributes.get(name);
                 Ok(payload.and_then(|payload| Value::from_json(&payload.data, self.value_type)))
             }
@@ -158,10 +178,14 @@ fn system_value(name: &str, candidate: &Candidate<'_>) -> Result<Option<Value>, 
         "HistoryLength" => closed.then_some(Value::Int(row.history_length)),
         "HistorySizeBytes" => closed.then_some(Value::Int(row.history_bytes)),
         "StateTransitionCount" => closed.then_some(Value::Int(row.state_transitions)),
-        "ExecutionDuration" => row.closed_at.map(|at| Value::Int(at.since(row.execution_at).0)),
+        "ExecutionDuration" => row
+            .closed_at
+            .map(|at| Value::Int(at.since(row.execution_at).0)),
         // Only what is left needs the run's record: parent and root.
         other => {
-            let Some(run) = candidate.run()? else { return Ok(None) };
+            let Some(run) = candidate.run()? else {
+                return Ok(None);
+            };
             match (other, &run.parent) {
                 ("ParentWorkflowId", Some(parent)) => keyword(&parent.run.workflow_id),
                 ("ParentRunId", Some(parent)) => keyword(&parent.run_id),

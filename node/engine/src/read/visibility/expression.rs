@@ -23,11 +23,27 @@ enum Condition {
     And(Vec<Condition>),
     Or(Vec<Condition>),
     Not(Box<Condition>),
-    Compare { attribute: Attribute, operator: Operator, value: Value },
-    Between { attribute: Attribute, low: Value, high: Value },
-    In { attribute: Attribute, values: Vec<Value> },
-    StartsWith { attribute: Attribute, prefix: String },
-    IsNull { attribute: Attribute },
+    Compare {
+        attribute: Attribute,
+        operator: Operator,
+        value: Value,
+    },
+    Between {
+        attribute: Attribute,
+        low: Value,
+        high: Value,
+    },
+    In {
+        attribute: Attribute,
+        values: Vec<Value>,
+    },
+    StartsWith {
+        attribute: Attribute,
+        prefix: String,
+    },
+    IsNull {
+        attribute: Attribute,
+    },
 }
 
 impl Filter {
@@ -36,8 +52,15 @@ impl Filter {
     /// # Errors
     /// [`QueryError`] with Temporal's text.
     pub fn new(namespace: &Namespace, statement: &Statement) -> Result<Self, QueryError> {
-        let mut compiler = Compiler { namespace, names_division: false };
-        let condition = statement.condition.as_ref().map(|expr| compiler.condition(expr)).transpose()?;
+        let mut compiler = Compiler {
+            namespace,
+            names_division: false,
+        };
+        let condition = statement
+            .condition
+            .as_ref()
+            .map(|expr| compiler.condition(expr))
+            .transpose()?;
         let group_by = match &statement.group_by[..] {
             [] => None,
             [name] => {
@@ -51,7 +74,8 @@ impl Filter {
             }
             [_, _, ..] => {
                 return Err(QueryError(
-                    "operation is not supported: 'GROUP BY' clause supports only a single field".to_owned(),
+                    "operation is not supported: 'GROUP BY' clause supports only a single field"
+                        .to_owned(),
                 ));
             }
         };
@@ -60,7 +84,11 @@ impl Filter {
         } else {
             Some(Attribute::named(namespace, "TemporalNamespaceDivision")?)
         };
-        Ok(Self { condition, hides_divisions, group_by })
+        Ok(Self {
+            condition,
+            hides_divisions,
+            group_by,
+        })
     }
 
     /// Whether a row is chosen.
@@ -97,8 +125,17 @@ impl Compiler<'_> {
             Expr::And(terms) => Condition::And(self.conditions(terms)?),
             Expr::Or(terms) => Condition::Or(self.conditions(terms)?),
             Expr::Not(inner) => Condition::Not(Box::new(self.condition(inner)?)),
-            Expr::Compare { column, operator, value } => self.compare(column, *operator, value)?,
-            Expr::Between { column, low, high, negated } => {
+            Expr::Compare {
+                column,
+                operator,
+                value,
+            } => self.compare(column, *operator, value)?,
+            Expr::Between {
+                column,
+                low,
+                high,
+                negated,
+            } => {
                 let attribute = self.attribute(column)?;
                 if is_multi_valued(&attribute) || attribute.value_type == IndexedValueType::Bool {
                     let (name, shown) = (&attribute.name, type_name(attribute.value_type));
@@ -107,23 +144,55 @@ impl Compiler<'_> {
                     )));
                 }
                 let (low, high) = (literal(&attribute, low)?, literal(&attribute, high)?);
-                negate(*negated, Condition::Between { attribute, low, high })
+                negate(
+                    *negated,
+                    Condition::Between {
+                        attribute,
+                        low,
+                        high,
+                    },
+                )
             }
-            Expr::In { column, values, negated } => {
+            Expr::In {
+                column,
+                values,
+                negated,
+            } => {
                 let attribute = self.attribute(column)?;
-                let values = values.iter().map(|value| literal(&attribute, value)).collect::<Result<_, _>>()?;
-                negate_with_absent(*negated, attribute.clone(), Condition::In { attribute, values })
+                let values = values
+                    .iter()
+                    .map(|value| literal(&attribute, value))
+                    .collect::<Result<_, _>>()?;
+                negate_with_absent(
+                    *negated,
+                    attribute.clone(),
+                    Condition::In { attribute, values },
+                )
             }
-            Expr::StartsWith { column, prefix, negated } => {
+            Expr::StartsWith {
+                column,
+                prefix,
+                negated,
+            } => {
                 let attribute = self.attribute(column)?;
-                let word = if *negated { "not starts_with" } else { "starts_with" };
+                let word = if *negated {
+                    "not starts_with"
+                } else {
+                    "starts_with"
+                };
                 let Literal::Text(text) = prefix else {
                     return Err(unsupported(&attribute, word, prefix));
                 };
                 if attribute.value_type != IndexedValueType::Keyword {
                     return Err(unsupported(&attribute, word, prefix));
                 }
-                negate(*negated, Condition::StartsWith { attribute, prefix: text.clone() })
+                negate(
+                    *negated,
+                    Condition::StartsWith {
+                        attribute,
+                        prefix: text.clone(),
+                    },
+                )
             }
             Expr::IsNull { column, negated } => {
                 let attribute = self.attribute(column)?;
@@ -136,34 +205,60 @@ impl Compiler<'_> {
         terms.iter().map(|term| self.condition(term)).collect()
     }
 
-    fn compare(&mut self, column: &str, operator: Operator, value: &Literal) -> Result<Condition, QueryError> {
+    fn compare(
+        &mut self,
+        column: &str,
+        operator: Operator,
+        value: &Literal,
+    ) -> Result<Condition, QueryError> {
         let attribute = self.attribute(column)?;
         let is_range = !matches!(operator, Operator::Equal | Operator::NotEqual);
-        if is_range && (is_multi_valued(&attribute) || attribute.value_type == IndexedValueType::Bool) {
+        if is_range
+            && (is_multi_valued(&attribute) || attribute.value_type == IndexedValueType::Bool)
+        {
             return Err(unsupported(&attribute, operator.shown(), value));
         }
         let value = literal(&attribute, value)?;
         if operator == Operator::NotEqual {
-            let equal = Condition::Compare { attribute: attribute.clone(), operator: Operator::Equal, value };
+            let equal = Condition::Compare {
+                attribute: attribute.clone(),
+                operator: Operator::Equal,
+                value,
+            };
             return Ok(negate_with_absent(true, attribute, equal));
         }
-        Ok(Condition::Compare { attribute, operator, value })
+        Ok(Condition::Compare {
+            attribute,
+            operator,
+            value,
+        })
     }
 }
 
 fn negate(negated: bool, condition: Condition) -> Condition {
-    if negated { Condition::Not(Box::new(condition)) } else { condition }
+    if negated {
+        Condition::Not(Box::new(condition))
+    } else {
+        condition
+    }
 }
 
 /// Negation that also chooses rows without the attribute, for the types where Temporal does.
 fn negate_with_absent(negated: bool, attribute: Attribute, condition: Condition) -> Condition {
     let includes_absent = negated && is_multi_valued(&attribute);
     let condition = negate(negated, condition);
-    if includes_absent { Condition::Or(vec![condition, Condition::IsNull { attribute }]) } else { condition }
+    if includes_absent {
+        Condition::Or(vec![condition, Condition::IsNull { attribute }])
+    } else {
+        condition
+    }
 }
 
 fn is_multi_valued(attribute: &Attribute) -> bool {
-    matches!(attribute.value_type, IndexedValueType::KeywordList | IndexedValueType::Text)
+    matches!(
+        attribute.value_type,
+        IndexedValueType::KeywordList | IndexedValueType::Text
+    )
 }
 
 fn type_name(value_type: IndexedValueType) -> &'static str {
@@ -200,37 +295,48 @@ fn literal(attribute: &Attribute, literal: &Literal) -> Result<Value, QueryError
             return Err(wrong_value(attribute, literal));
         };
         return duration_nanoseconds(text).map(Value::Int).ok_or_else(|| {
-            QueryError(format!("invalid value for search attribute {name}: {text} (invalid duration)"))
+            QueryError(format!(
+                "invalid value for search attribute {name}: {text} (invalid duration)"
+            ))
         });
     }
     match (attribute.value_type, literal) {
         (IndexedValueType::Datetime, Literal::Text(text)) => nanoseconds(text)
             .map(Value::Int)
             .ok_or_else(|| invalid(format!("unable to parse datetime '{text}'"))),
-        (IndexedValueType::Datetime | IndexedValueType::Int, Literal::Number(number) | Literal::Text(number)) => number
+        (
+            IndexedValueType::Datetime | IndexedValueType::Int,
+            Literal::Number(number) | Literal::Text(number),
+        ) => number
             .parse()
             .map(Value::Int)
             .or_else(|_| number.parse().map(Value::Double))
             .map_err(|_| wrong_value(attribute, literal)),
-        (IndexedValueType::Double, Literal::Number(number) | Literal::Text(number)) => {
-            number.parse().map(Value::Double).map_err(|_| wrong_value(attribute, literal))
-        }
+        (IndexedValueType::Double, Literal::Number(number) | Literal::Text(number)) => number
+            .parse()
+            .map(Value::Double)
+            .map_err(|_| wrong_value(attribute, literal)),
         (IndexedValueType::Bool, Literal::Bool(value)) => Ok(Value::Bool(*value)),
-        (IndexedValueType::Bool, Literal::Text(text)) => {
-            text.parse().map(Value::Bool).map_err(|_| wrong_value(attribute, literal))
-        }
+        (IndexedValueType::Bool, Literal::Text(text)) => text
+            .parse()
+            .map(Value::Bool)
+            .map_err(|_| wrong_value(attribute, literal)),
         (
             IndexedValueType::Keyword | IndexedValueType::KeywordList | IndexedValueType::Text,
             Literal::Text(text),
         ) => Ok(Value::Keyword(text.clone())),
-        (_, Literal::Text(_) | Literal::Number(_) | Literal::Bool(_)) => Err(wrong_value(attribute, literal)),
+        (_, Literal::Text(_) | Literal::Number(_) | Literal::Bool(_)) => {
+            Err(wrong_value(attribute, literal))
+        }
     }
 }
 
 fn wrong_value(attribute: &Attribute, literal: &Literal) -> QueryError {
     let (name, value_type) = (&attribute.name, type_name(attribute.value_type));
     let shown = literal.shown();
-    QueryError(format!("invalid value for search attribute {name} of type {value_type}: {shown}"))
+    QueryError(format!(
+        "invalid value for search attribute {name} of type {value_type}: {shown}"
+    ))
 }
 
 /// A status by its short name, its enum's name, or its number.
@@ -239,18 +345,25 @@ fn status(literal: &Literal) -> Result<&'static str, QueryError> {
     match literal {
         Literal::Text(text) => known()
             .find(|(status, name)| {
-                let proto_name = WorkflowExecutionStatus::try_from(*status).map(|status| status.as_str_name());
+                let proto_name =
+                    WorkflowExecutionStatus::try_from(*status).map(|status| status.as_str_name());
                 text == name || proto_name.is_ok_and(|proto_name| proto_name == text)
             })
             .map(|(_, name)| name)
-            .ok_or_else(|| QueryError(format!("invalid expression: invalid ExecutionStatus value '{text}'"))),
+            .ok_or_else(|| {
+                QueryError(format!(
+                    "invalid expression: invalid ExecutionStatus value '{text}'"
+                ))
+            }),
         Literal::Number(number) => {
             let status: i32 = number.parse().unwrap_or(0);
             Ok(status_name(status))
         }
         Literal::Bool(_) => {
             let shown = literal.shown();
-            Err(QueryError(format!("invalid expression: invalid ExecutionStatus value '{shown}'")))
+            Err(QueryError(format!(
+                "invalid expression: invalid ExecutionStatus value '{shown}'"
+            )))
         }
     }
 }
@@ -261,19 +374,31 @@ impl Condition {
             Self::And(terms) => combined(terms, candidate, false)?,
             Self::Or(terms) => combined(terms, candidate, true)?,
             Self::Not(inner) => inner.truth(candidate)?.map(|truth| !truth),
-            Self::Compare { attribute, operator, value } => attribute
+            Self::Compare {
+                attribute,
+                operator,
+                value,
+            } => attribute
                 .value_of(candidate)?
                 .map(|found| compares(attribute, &found, *operator, value)),
-            Self::Between { attribute, low, high } => attribute.value_of(candidate)?.map(|found| {
+            Self::Between {
+                attribute,
+                low,
+                high,
+            } => attribute.value_of(candidate)?.map(|found| {
                 compares(attribute, &found, Operator::GreaterOrEqual, low)
                     && compares(attribute, &found, Operator::LessOrEqual, high)
             }),
-            Self::In { attribute, values } => attribute
-                .value_of(candidate)?
-                .map(|found| values.iter().any(|value| compares(attribute, &found, Operator::Equal, value))),
+            Self::In { attribute, values } => attribute.value_of(candidate)?.map(|found| {
+                values
+                    .iter()
+                    .any(|value| compares(attribute, &found, Operator::Equal, value))
+            }),
             Self::StartsWith { attribute, prefix } => match attribute.value_of(candidate)? {
                 Some(Value::Keyword(text)) => Some(text.starts_with(prefix.as_str())),
-                Some(Value::Int(_) | Value::Double(_) | Value::Bool(_) | Value::List(_)) | None => None,
+                Some(Value::Int(_) | Value::Double(_) | Value::Bool(_) | Value::List(_)) | None => {
+                    None
+                }
             },
             Self::IsNull { attribute } => Some(attribute.value_of(candidate)?.is_none()),
         })
@@ -281,7 +406,11 @@ impl Condition {
 }
 
 /// AND (`decided` false) or OR (`decided` true) with unknown terms.
-fn combined(terms: &[Condition], candidate: &Candidate<'_>, decided: bool) -> Result<Option<bool>, Fault> {
+fn combined(
+    terms: &[Condition],
+    candidate: &Candidate<'_>,
+    decided: bool,
+) -> Result<Option<bool>, Fault> {
     let mut result = Some(!decided);
     for term in terms {
         match term.truth(candidate)? {
@@ -295,8 +424,12 @@ fn combined(terms: &[Condition], candidate: &Candidate<'_>, decided: bool) -> Re
 
 fn compares(attribute: &Attribute, found: &Value, operator: Operator, value: &Value) -> bool {
     match (attribute.value_type, found, value) {
-        (IndexedValueType::KeywordList, Value::List(list), Value::Keyword(word)) => list.contains(word),
-        (IndexedValueType::Text, Value::Keyword(text), Value::Keyword(words)) => shares_word(text, words),
+        (IndexedValueType::KeywordList, Value::List(list), Value::Keyword(word)) => {
+            list.contains(word)
+        }
+        (IndexedValueType::Text, Value::Keyword(text), Value::Keyword(words)) => {
+            shares_word(text, words)
+        }
         (_, found, value) => found.order(value).is_some_and(|order| match operator {
             Operator::Equal => order == Ordering::Equal,
             Operator::NotEqual => order != Ordering::Equal,

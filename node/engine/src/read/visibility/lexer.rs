@@ -30,8 +30,8 @@ pub(super) struct Placed {
 }
 
 const SYMBOLS: &[&str] = &[
-    "<=", ">=", "!=", "<>", "&&", "||", "=", "<", ">", "(", ")", ",", ";", "+", "-", "*", "/", "%", "!", "^", "&",
-    "|", "~", "?", ":",
+    "<=", ">=", "!=", "<>", "&&", "||", "=", "<", ">", "(", ")", ",", ";", "+", "-", "*", "/", "%",
+    "!", "^", "&", "|", "~", "?", ":",
 ];
 
 /// All tokens of a query; the last is [`Token::End`].
@@ -44,30 +44,45 @@ pub(super) fn tokens(query: &str) -> Result<Vec<Placed>, QueryError> {
             continue;
         }
         if query[at..].starts_with("--") {
-            at = query[at..].find('\n').map_or(query.len(), |length| at + length);
+            at = query[at..]
+                .find('\n')
+                .map_or(query.len(), |length| at + length);
             continue;
         }
         let (token, end) = next(query, at, character)?;
         out.push(Placed { token, end });
         at = end;
     }
-    out.push(Placed { token: Token::End, end: query.len() });
+    out.push(Placed {
+        token: Token::End,
+        end: query.len(),
+    });
     Ok(out)
 }
 
 fn next(query: &str, at: usize, first: char) -> Result<(Token, usize), QueryError> {
     if matches!(first, '\'' | '"' | '`') {
         let (text, end) = quoted(query, at, first)?;
-        return Ok((if first == '`' { Token::Name(text) } else { Token::Text(text) }, end));
+        return Ok((
+            if first == '`' {
+                Token::Name(text)
+            } else {
+                Token::Text(text)
+            },
+            end,
+        ));
     }
     let rest = &query[at..];
-    if first.is_ascii_digit() || (first == '.' && rest[1..].starts_with(|next: char| next.is_ascii_digit())) {
+    if first.is_ascii_digit()
+        || (first == '.' && rest[1..].starts_with(|next: char| next.is_ascii_digit()))
+    {
         let end = at + number_length(rest);
         return Ok((Token::Number(query[at..end].to_owned()), end));
     }
     if first.is_alphabetic() || matches!(first, '_' | '@' | '$') {
-        let length =
-            rest.find(|next: char| !(next.is_alphanumeric() || matches!(next, '_' | '.' | '$'))).unwrap_or(rest.len());
+        let length = rest
+            .find(|next: char| !(next.is_alphanumeric() || matches!(next, '_' | '.' | '$')))
+            .unwrap_or(rest.len());
         return Ok((Token::Word(rest[..length].to_owned()), at + length));
     }
     match SYMBOLS.iter().find(|symbol| rest.starts_with(**symbol)) {
@@ -108,9 +123,8 @@ fn number_length(text: &str) -> usize {
     let mut length = 0;
     let bytes = text.as_bytes();
     while let Some(byte) = bytes.get(length) {
-        let exponent_sign = matches!(byte, b'+' | b'-')
-            && length > 0
-            && matches!(bytes[length - 1], b'e' | b'E');
+        let exponent_sign =
+            matches!(byte, b'+' | b'-') && length > 0 && matches!(bytes[length - 1], b'e' | b'E');
         if !(byte.is_ascii_digit() || matches!(byte, b'.' | b'e' | b'E') || exponent_sign) {
             break;
         }
@@ -122,6 +136,10 @@ fn number_length(text: &str) -> usize {
 /// Temporal's text for a query that can't be parsed.
 pub(super) fn syntax_error(end: usize, near: Option<&str>) -> QueryError {
     let position = IMPLICIT_PREFIX + 1 + end;
-    let near = near.map(|near| format!(" near '{near}'")).unwrap_or_default();
-    QueryError(format!("malformed SQL query: syntax error at position {position}{near}"))
+    let near = near
+        .map(|near| format!(" near '{near}'"))
+        .unwrap_or_default();
+    QueryError(format!(
+        "malformed SQL query: syntax error at position {position}{near}"
+    ))
 }

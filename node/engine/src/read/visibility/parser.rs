@@ -56,11 +56,31 @@ pub(super) enum Expr {
     And(Vec<Expr>),
     Or(Vec<Expr>),
     Not(Box<Expr>),
-    Compare { column: String, operator: Operator, value: Literal },
-    Between { column: String, low: Literal, high: Literal, negated: bool },
-    In { column: String, values: Vec<Literal>, negated: bool },
-    StartsWith { column: String, prefix: Literal, negated: bool },
-    IsNull { column: String, negated: bool },
+    Compare {
+        column: String,
+        operator: Operator,
+        value: Literal,
+    },
+    Between {
+        column: String,
+        low: Literal,
+        high: Literal,
+        negated: bool,
+    },
+    In {
+        column: String,
+        values: Vec<Literal>,
+        negated: bool,
+    },
+    StartsWith {
+        column: String,
+        prefix: Literal,
+        negated: bool,
+    },
+    IsNull {
+        column: String,
+        negated: bool,
+    },
 }
 
 /// A parsed query.
@@ -76,10 +96,23 @@ impl Statement {
     /// # Errors
     /// [`QueryError`] with Temporal's text.
     pub fn parse(query: &str) -> Result<Self, QueryError> {
-        let mut parser = Parser { tokens: tokens(query)?, at: 0, depth: 0 };
-        let at_clause = parser.is_word("group") || parser.is_word("order") || parser.is_word("limit");
-        let condition = if at_clause || parser.peek() == &Token::End { None } else { Some(parser.or()?) };
-        let group_by = if parser.take_word("group") { parser.group_by()? } else { Vec::new() };
+        let mut parser = Parser {
+            tokens: tokens(query)?,
+            at: 0,
+            depth: 0,
+        };
+        let at_clause =
+            parser.is_word("group") || parser.is_word("order") || parser.is_word("limit");
+        let condition = if at_clause || parser.peek() == &Token::End {
+            None
+        } else {
+            Some(parser.or()?)
+        };
+        let group_by = if parser.take_word("group") {
+            parser.group_by()?
+        } else {
+            Vec::new()
+        };
         if parser.take_word("order") {
             return Err(not_supported("'ORDER BY' clause"));
         }
@@ -90,7 +123,10 @@ impl Statement {
         if parser.peek() != &Token::End {
             return Err(parser.unexpected());
         }
-        Ok(Self { condition, group_by })
+        Ok(Self {
+            condition,
+            group_by,
+        })
     }
 }
 
@@ -157,7 +193,9 @@ impl Parser {
         loop {
             match self.next() {
                 Token::Word(name) | Token::Name(name) => columns.push(name),
-                Token::Text(_) | Token::Number(_) | Token::Symbol(_) | Token::End => return Err(self.unexpected()),
+                Token::Text(_) | Token::Number(_) | Token::Symbol(_) | Token::End => {
+                    return Err(self.unexpected());
+                }
             }
             if !self.take_symbol(",") {
                 return Ok(columns);
@@ -170,7 +208,11 @@ impl Parser {
         while self.take_word("or") || self.take_symbol("||") {
             terms.push(self.and()?);
         }
-        Ok(if terms.len() == 1 { terms.remove(0) } else { Expr::Or(terms) })
+        Ok(if terms.len() == 1 {
+            terms.remove(0)
+        } else {
+            Expr::Or(terms)
+        })
     }
 
     fn and(&mut self) -> Result<Expr, QueryError> {
@@ -178,7 +220,11 @@ impl Parser {
         while self.take_word("and") || self.take_symbol("&&") {
             terms.push(self.not()?);
         }
-        Ok(if terms.len() == 1 { terms.remove(0) } else { Expr::And(terms) })
+        Ok(if terms.len() == 1 {
+            terms.remove(0)
+        } else {
+            Expr::And(terms)
+        })
     }
 
     fn not(&mut self) -> Result<Expr, QueryError> {
@@ -202,7 +248,11 @@ impl Parser {
 
     fn deeper(&mut self) -> Result<(), QueryError> {
         self.depth += 1;
-        if self.depth > DEPTH_MAX { Err(self.unexpected()) } else { Ok(()) }
+        if self.depth > DEPTH_MAX {
+            Err(self.unexpected())
+        } else {
+            Ok(())
+        }
     }
 
     fn condition(&mut self) -> Result<Expr, QueryError> {
@@ -213,19 +263,34 @@ impl Parser {
             if !self.take_word("and") {
                 return Err(self.unexpected());
             }
-            return Ok(Expr::Between { column, low, high: self.value()?, negated });
+            return Ok(Expr::Between {
+                column,
+                low,
+                high: self.value()?,
+                negated,
+            });
         }
         if self.take_word("in") {
-            return Ok(Expr::In { column, values: self.list()?, negated });
+            return Ok(Expr::In {
+                column,
+                values: self.list()?,
+                negated,
+            });
         }
         if self.take_word("starts_with") {
-            return Ok(Expr::StartsWith { column, prefix: self.value()?, negated });
+            return Ok(Expr::StartsWith {
+                column,
+                prefix: self.value()?,
+                negated,
+            });
         }
         for refused in ["like", "regexp", "rlike"] {
             if self.take_word(refused) {
                 let value = self.value()?.shown();
                 let not = if negated { "not " } else { "" };
-                return Err(invalid(format!("invalid operator '{not}{refused}' in `{column} {not}{refused} {value}`")));
+                return Err(invalid(format!(
+                    "invalid operator '{not}{refused}' in `{column} {not}{refused} {value}`"
+                )));
             }
         }
         if negated {
@@ -242,16 +307,26 @@ impl Parser {
             return match self.peek() {
                 Token::Word(_) if !self.ends_condition() => Err(self.unexpected()),
                 Token::Word(_) | Token::End => Err(invalid("incomplete expression".to_owned())),
-                Token::Symbol(")" | ";" | "&&" | "||") => Err(invalid("incomplete expression".to_owned())),
+                Token::Symbol(")" | ";" | "&&" | "||") => {
+                    Err(invalid("incomplete expression".to_owned()))
+                }
                 Token::Symbol("(") => Err(invalid("unexpected function call".to_owned())),
-                Token::Symbol(_) | Token::Name(_) | Token::Text(_) | Token::Number(_) => Err(self.unexpected()),
+                Token::Symbol(_) | Token::Name(_) | Token::Text(_) | Token::Number(_) => {
+                    Err(self.unexpected())
+                }
             };
         };
-        Ok(Expr::Compare { column, operator, value: self.value()? })
+        Ok(Expr::Compare {
+            column,
+            operator,
+            value: self.value()?,
+        })
     }
 
     fn ends_condition(&self) -> bool {
-        ["and", "or", "group", "order", "limit"].iter().any(|word| self.is_word(word))
+        ["and", "or", "group", "order", "limit"]
+            .iter()
+            .any(|word| self.is_word(word))
     }
 
     fn operator(&mut self) -> Option<Operator> {
@@ -262,7 +337,12 @@ impl Parser {
             Token::Symbol("<=") => Operator::LessOrEqual,
             Token::Symbol(">") => Operator::Greater,
             Token::Symbol(">=") => Operator::GreaterOrEqual,
-            Token::Symbol(_) | Token::Word(_) | Token::Name(_) | Token::Text(_) | Token::Number(_) | Token::End => {
+            Token::Symbol(_)
+            | Token::Word(_)
+            | Token::Name(_)
+            | Token::Text(_)
+            | Token::Number(_)
+            | Token::End => {
                 return None;
             }
         };
@@ -272,7 +352,9 @@ impl Parser {
 
     fn column(&mut self) -> Result<String, QueryError> {
         match self.peek().clone() {
-            Token::Word(_) if self.ends_condition() || self.is_word("select") => Err(self.unexpected()),
+            Token::Word(_) if self.ends_condition() || self.is_word("select") => {
+                Err(self.unexpected())
+            }
             Token::Word(name) | Token::Name(name) => {
                 self.next();
                 Ok(name)
@@ -280,7 +362,9 @@ impl Parser {
             Token::Text(_) | Token::Number(_) => {
                 self.next();
                 if self.operator().is_some() {
-                    return Err(invalid("must be a column name but was *sqlparser.SQLVal".to_owned()));
+                    return Err(invalid(
+                        "must be a column name but was *sqlparser.SQLVal".to_owned(),
+                    ));
                 }
                 Err(self.unexpected())
             }
@@ -293,25 +377,37 @@ impl Parser {
             return Err(self.unexpected());
         }
         if self.is_word("select") {
-            return Err(invalid("unexpected value type *sqlparser.Subquery".to_owned()));
+            return Err(invalid(
+                "unexpected value type *sqlparser.Subquery".to_owned(),
+            ));
         }
         let mut values = vec![self.value()?];
         while self.take_symbol(",") {
             values.push(self.value()?);
         }
-        if self.take_symbol(")") { Ok(values) } else { Err(self.unexpected()) }
+        if self.take_symbol(")") {
+            Ok(values)
+        } else {
+            Err(self.unexpected())
+        }
     }
 
     fn value(&mut self) -> Result<Literal, QueryError> {
         let minus = self.take_symbol("-");
         let sign = minus || self.take_symbol("+");
         let value = match self.peek().clone() {
-            Token::Number(number) => Literal::Number(if minus { format!("-{number}") } else { number }),
+            Token::Number(number) => {
+                Literal::Number(if minus { format!("-{number}") } else { number })
+            }
             Token::Text(text) if !sign => Literal::Text(text),
             Token::Word(word) if !sign => match word.to_ascii_lowercase().as_str() {
                 "true" => Literal::Bool(true),
                 "false" => Literal::Bool(false),
-                "null" => return Err(invalid("unexpected value type *sqlparser.NullVal".to_owned())),
+                "null" => {
+                    return Err(invalid(
+                        "unexpected value type *sqlparser.NullVal".to_owned(),
+                    ));
+                }
                 _ => return Err(column_on_right(&word)),
             },
             Token::Name(name) if !sign => return Err(column_on_right(&name)),
@@ -321,7 +417,9 @@ impl Parser {
         };
         self.next();
         if matches!(self.peek(), Token::Symbol("+" | "-" | "*" | "/" | "%")) {
-            return Err(invalid("unexpected value type *sqlparser.BinaryExpr".to_owned()));
+            return Err(invalid(
+                "unexpected value type *sqlparser.BinaryExpr".to_owned(),
+            ));
         }
         Ok(value)
     }

@@ -24,7 +24,10 @@ impl Value {
             (Self::Double(one), Self::Double(two)) => one.partial_cmp(two),
             (Self::Int(one), Self::Double(two)) => as_double(*one).partial_cmp(two),
             (Self::Double(one), Self::Int(two)) => one.partial_cmp(&as_double(*two)),
-            (Self::Keyword(_) | Self::Int(_) | Self::Double(_) | Self::Bool(_) | Self::List(_), _) => None,
+            (
+                Self::Keyword(_) | Self::Int(_) | Self::Double(_) | Self::Bool(_) | Self::List(_),
+                _,
+            ) => None,
         }
     }
 
@@ -37,11 +40,16 @@ impl Value {
                 Json::Text(text) => Some(text),
                 Json::Bare(_) => None,
             });
-            return words.collect::<Option<Vec<_>>>().filter(|words| !words.is_empty()).map(Self::List);
+            return words
+                .collect::<Option<Vec<_>>>()
+                .filter(|words| !words.is_empty())
+                .map(Self::List);
         }
         match (value_type, values.pop()?) {
             (IndexedValueType::Datetime, Json::Text(text)) => nanoseconds(&text).map(Self::Int),
-            (IndexedValueType::Keyword | IndexedValueType::Text, Json::Text(text)) => Some(Self::Keyword(text)),
+            (IndexedValueType::Keyword | IndexedValueType::Text, Json::Text(text)) => {
+                Some(Self::Keyword(text))
+            }
             (IndexedValueType::Int, Json::Bare(word)) => word.parse().ok().map(Self::Int),
             (IndexedValueType::Double, Json::Bare(word)) => word.parse().ok().map(Self::Double),
             (IndexedValueType::Bool, Json::Bare(word)) => word.parse().ok().map(Self::Bool),
@@ -50,7 +58,10 @@ impl Value {
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "comparing an Int with a Double is inexact by nature")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "comparing an Int with a Double is inexact by nature"
+)]
 fn as_double(value: i64) -> f64 {
     value as f64
 }
@@ -64,7 +75,10 @@ enum Json {
 /// The scalars of a JSON scalar or of a flat JSON list.
 fn json_values(text: &str) -> Option<Vec<Json>> {
     let text = text.trim();
-    let inner = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    let inner = text
+        .strip_prefix('[')
+        .and_then(|text| text.strip_suffix(']'))
+        .unwrap_or(text);
     let mut values = Vec::new();
     let mut rest = inner.trim();
     while !rest.is_empty() {
@@ -116,8 +130,12 @@ fn json_string(text: &str) -> Option<(String, usize)> {
 
 /// An RFC 3339 time as nanoseconds since 1970; `None` when it is none.
 pub(crate) fn nanoseconds(text: &str) -> Option<i64> {
-    let separated = text.as_bytes().get(10).is_some_and(|byte| matches!(byte, b'T' | b't'));
-    let zoned = text.ends_with(['Z', 'z']) || text.get(19..).is_some_and(|rest| rest.contains(['+', '-']));
+    let separated = text
+        .as_bytes()
+        .get(10)
+        .is_some_and(|byte| matches!(byte, b'T' | b't'));
+    let zoned =
+        text.ends_with(['Z', 'z']) || text.get(19..).is_some_and(|rest| rest.contains(['+', '-']));
     if !separated || !zoned {
         return None;
     }
@@ -132,17 +150,30 @@ pub(crate) fn duration_nanoseconds(text: &str) -> Option<i64> {
     }
     let parts: Vec<&str> = text.split(':').collect();
     if let [hours, minutes, seconds] = parts[..] {
-        let (hours, minutes, seconds): (i64, i64, i64) =
-            (hours.parse().ok()?, minutes.parse().ok()?, seconds.parse().ok()?);
-        return (hours.checked_mul(3_600)?.checked_add(minutes.checked_mul(60)?)?.checked_add(seconds)?)
-            .checked_mul(1_000_000_000);
+        let (hours, minutes, seconds): (i64, i64, i64) = (
+            hours.parse().ok()?,
+            minutes.parse().ok()?,
+            seconds.parse().ok()?,
+        );
+        return (hours
+            .checked_mul(3_600)?
+            .checked_add(minutes.checked_mul(60)?)?
+            .checked_add(seconds)?)
+        .checked_mul(1_000_000_000);
     }
     go_duration(text)
 }
 
 fn go_duration(text: &str) -> Option<i64> {
-    const UNITS: &[(&str, f64)] =
-        &[("ns", 1.0), ("us", 1e3), ("µs", 1e3), ("ms", 1e6), ("s", 1e9), ("m", 60e9), ("h", 3_600e9)];
+    const UNITS: &[(&str, f64)] = &[
+        ("ns", 1.0),
+        ("us", 1e3),
+        ("µs", 1e3),
+        ("ms", 1e6),
+        ("s", 1e9),
+        ("m", 60e9),
+        ("h", 3_600e9),
+    ];
     let (mut rest, sign) = match text.strip_prefix('-') {
         Some(rest) => (rest, -1.0),
         None => (text, 1.0),
@@ -155,12 +186,17 @@ fn go_duration(text: &str) -> Option<i64> {
         let digits = rest.find(|next: char| !(next.is_ascii_digit() || next == '.'))?;
         let amount: f64 = rest[..digits].parse().ok()?;
         rest = &rest[digits..];
-        let unit_end = rest.find(|next: char| next.is_ascii_digit() || next == '.').unwrap_or(rest.len());
+        let unit_end = rest
+            .find(|next: char| next.is_ascii_digit() || next == '.')
+            .unwrap_or(rest.len());
         let (_, factor) = UNITS.iter().find(|(unit, _)| *unit == &rest[..unit_end])?;
         total += amount * factor;
         rest = &rest[unit_end..];
     }
     let total = sign * total;
-    #[expect(clippy::cast_possible_truncation, reason = "saturates, and no run lasts that long")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "saturates, and no run lasts that long"
+    )]
     Some(total as i64)
 }

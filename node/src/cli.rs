@@ -70,7 +70,7 @@ pub enum Command {
     /// Asks a running cluster, and changes its members
     Cluster(cluster::ClusterArgs),
     /// Load on a running cluster: rates, latencies, and the servers' CPU per workflow
-    Bench(bench::BenchArgs),
+    Bench(Box<bench::BenchArgs>),
 }
 
 /// How a command tells its result.
@@ -133,7 +133,7 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
         Command::Server(args) => server::run(*args),
         Command::Proxy(args) => proxy::run(args),
         Command::Cluster(args) => cluster::run(args),
-        Command::Bench(args) => bench::run(args),
+        Command::Bench(args) => bench::run(*args),
     })
 }
 

@@ -61,7 +61,7 @@ impl Counters {
 
     fn parse(text: &str) -> Counters {
         Counters {
-            mutations: sum(text, "steadfast_mutations_applied_total"),
+            mutations: sum(text, "steadfast_mutations_total"),
             sled_writes: sum(text, "steadfast_sled_writes_total"),
             fsyncs: sum(text, "steadfast_fsyncs_total"),
         }
@@ -95,7 +95,7 @@ mod tests {
 
         let text = "# HELP x\nsteadfast_fsyncs_total{file=\"log\"} 3\n\
                     steadfast_fsyncs_total{file=\"delta\"} 2\nsteadfast_fsyncs_total_other 9\n\
-                    steadfast_mutations_applied_total 12\n";
+                    steadfast_mutations_total 12\n";
         let counters = Counters::parse(text);
         assert!((counters.fsyncs - 5.0).abs() < f64::EPSILON);
         assert!((counters.mutations - 12.0).abs() < f64::EPSILON);

@@ -135,24 +135,7 @@ impl Compiler<'_> {
                 low,
                 high,
                 negated,
-            } => {
-                let attribute = self.attribute(column)?;
-                if is_multi_valued(&attribute) || attribute.value_type == IndexedValueType::Bool {
-                    let (name, shown) = (&attribute.name, type_name(attribute.value_type));
-                    return Err(QueryError(format!(
-                        "invalid expression: cannot do range condition on search attribute '{name}' of type {shown}"
-                    )));
-                }
-                let (low, high) = (literal(&attribute, low)?, literal(&attribute, high)?);
-                negate(
-                    *negated,
-                    Condition::Between {
-                        attribute,
-                        low,
-                        high,
-                    },
-                )
-            }
+            } => negate(*negated, self.between(column, low, high)?),
             Expr::In {
                 column,
                 values,
@@ -173,32 +156,59 @@ impl Compiler<'_> {
                 column,
                 prefix,
                 negated,
-            } => {
-                let attribute = self.attribute(column)?;
-                let word = if *negated {
-                    "not starts_with"
-                } else {
-                    "starts_with"
-                };
-                let Literal::Text(text) = prefix else {
-                    return Err(unsupported(&attribute, word, prefix));
-                };
-                if attribute.value_type != IndexedValueType::Keyword {
-                    return Err(unsupported(&attribute, word, prefix));
-                }
-                negate(
-                    *negated,
-                    Condition::StartsWith {
-                        attribute,
-                        prefix: text.clone(),
-                    },
-                )
-            }
+            } => negate(*negated, self.starts_with(column, prefix, *negated)?),
             Expr::IsNull { column, negated } => {
                 let attribute = self.attribute(column)?;
                 negate(*negated, Condition::IsNull { attribute })
             }
         })
+    }
+
+    fn between(
+        &mut self,
+        column: &str,
+        low: &Literal,
+        high: &Literal,
+    ) -> Result<Condition, QueryError> {
+        let attribute = self.attribute(column)?;
+        if is_multi_valued(&attribute) || attribute.value_type == IndexedValueType::Bool {
+            let (name, shown) = (&attribute.name, type_name(attribute.value_type));
+            return Err(QueryError(format!(
+                "invalid expression: cannot do range condition on search attribute '{name}' of \
+                 type {shown}"
+            )));
+        }
+        let (low, high) = (literal(&attribute, low)?, literal(&attribute, high)?);
+        Ok(Condition::Between {
+            attribute,
+            low,
+            high,
+        })
+    }
+
+    fn starts_with(
+        &mut self,
+        column: &str,
+        prefix: &Literal,
+        negated: bool,
+    ) -> Result<Condition, QueryError> {
+        let attribute = self.attribute(column)?;
+        let operator = if negated {
+            "not starts_with"
+        } else {
+            "starts_with"
+        };
+        match prefix {
+            Literal::Text(text) if attribute.value_type == IndexedValueType::Keyword => {
+                Ok(Condition::StartsWith {
+                    attribute,
+                    prefix: text.clone(),
+                })
+            }
+            Literal::Text(_) | Literal::Number(_) | Literal::Bool(_) => {
+                Err(unsupported(&attribute, operator, prefix))
+            }
+        }
     }
 
     fn conditions(&mut self, terms: &[Expr]) -> Result<Vec<Condition>, QueryError> {

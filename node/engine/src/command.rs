@@ -123,9 +123,7 @@ impl From<Stop> for CommandError {
 }
 
 /// A closing command is refused while the workflow has not seen every event.
-pub(crate) fn check_nothing_unhandled(
-    completion: &Completion<'_>,
-) -> Result<(), CommandError> {
+pub(crate) fn check_nothing_unhandled(completion: &Completion<'_>) -> Result<(), CommandError> {
     if completion.unhandled_events {
         return Err(CommandError::bad(
             WorkflowTaskFailedCause::UnhandledCommand,

@@ -71,7 +71,10 @@ impl NewEvent {
 
 /// The type that belongs to attributes.
 #[must_use]
-#[expect(clippy::too_many_lines, reason = "one match, an arm for each event type")]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one match, an arm for each event type"
+)]
 pub fn event_type(attributes: &Attributes) -> EventType {
     match attributes {
         Attributes::WorkflowExecutionStartedEventAttributes(_) => {

@@ -5,7 +5,7 @@
 //! shell has. There is no clock, no randomness, no file, no network and no log line here: time and
 //! random bits come in with the mutation. The same mutations give the same state on each replica.
 //!
-//! Reading order: [`mutation`], [`apply()`], [`tables`], [`execution`], [`command`], [`event`].
+//! Reading order: [`mutation`], [`apply()`], [`tables`], [`execution`], `command`, [`event`].
 
 pub mod apply;
 pub mod check;

@@ -70,7 +70,6 @@ pub(super) fn apply(
         retry_policy: Some(retry_policy),
         use_workflow_build_id: attributes.use_workflow_build_id,
         priority: attributes.priority,
-        ..ActivityTaskScheduledEventAttributes::default()
     };
     let event = Attributes::ActivityTaskScheduledEventAttributes(scheduled.clone());
     let event_id = execution.add_event(head.event(event));

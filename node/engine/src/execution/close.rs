@@ -3,7 +3,7 @@
 use super::Execution;
 use crate::event::NewEvent;
 use crate::reply::Fault;
-use crate::tables::{CloseState, DueKind, Record, WorkflowTaskKind, keys};
+use crate::tables::{CloseState, DueKind, Record, keys};
 use crate::time::{Span, Timestamp};
 use steadfast_proto::temporal::enums::v1::WorkflowExecutionStatus;
 
@@ -25,7 +25,7 @@ pub struct Closing {
 
 impl Execution<'_, '_> {
     /// Closes the run: the closing event, no more tasks and due times, retention begins. A
-    /// workflow task is ended before, by its completion or [`Execution::end_task_for_close`].
+    /// workflow task is ended before, by its completion or `end_task_for_close`.
     /// Pending activities stay readable; their queue entries and due times are stale.
     ///
     /// # Errors
@@ -80,14 +80,5 @@ impl Execution<'_, '_> {
             self.run.pending_timers = self.run.pending_timers.saturating_sub(1);
         }
         Ok(())
-    }
-
-    /// Whether the pending workflow task leaves no events: a transient one.
-    #[must_use]
-    pub fn has_transient_task(&self) -> bool {
-        self.run
-            .workflow_task
-            .as_ref()
-            .is_some_and(|task| task.kind == WorkflowTaskKind::Transient)
     }
 }

@@ -35,14 +35,18 @@ impl Execution<'_, '_> {
 
     fn build_ids(&self) -> Vec<String> {
         let known = self.run.search_attributes.get(BUILD_IDS);
-        known.and_then(|payload| serde_json::from_slice(&payload.data).ok()).unwrap_or_default()
+        known
+            .and_then(|payload| serde_json::from_slice(&payload.data).ok())
+            .unwrap_or_default()
     }
 
     /// Notes that the workflow task of this attempt went wrong.
     pub(crate) fn note_problem(&mut self, attempt: i32, category: &str, cause: &str) {
         if attempt >= PROBLEM_ATTEMPTS {
-            let problem =
-                [format!("category={category}"), format!("cause={category}Cause{cause}")];
+            let problem = [
+                format!("category={category}"),
+                format!("cause={category}Cause{cause}"),
+            ];
             self.set_keyword_list(REPORTED_PROBLEMS, &problem);
         }
     }
@@ -53,10 +57,21 @@ impl Execution<'_, '_> {
     }
 
     fn set_keyword_list(&mut self, name: &str, values: &[String]) {
-        let Ok(json) = serde_json::to_vec(values) else { return };
-        let mut payload = Payload { data: json.into(), ..Payload::default() };
-        payload.metadata.insert("encoding".to_owned(), "json/plain".into());
-        payload.metadata.insert("type".to_owned(), "KeywordList".into());
-        self.run.search_attributes.insert(name.to_owned(), Proto(payload));
+        let Ok(json) = serde_json::to_vec(values) else {
+            return;
+        };
+        let mut payload = Payload {
+            data: json.into(),
+            ..Payload::default()
+        };
+        payload
+            .metadata
+            .insert("encoding".to_owned(), "json/plain".into());
+        payload
+            .metadata
+            .insert("type".to_owned(), "KeywordList".into());
+        self.run
+            .search_attributes
+            .insert(name.to_owned(), Proto(payload));
     }
 }

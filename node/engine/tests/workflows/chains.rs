@@ -8,7 +8,8 @@ use steadfast_engine::proto::Proto;
 use steadfast_engine::time::Span;
 use steadfast_proto::temporal::command::v1::command::Attributes;
 use steadfast_proto::temporal::command::v1::{
-    Command, ContinueAsNewWorkflowExecutionCommandAttributes, FailWorkflowExecutionCommandAttributes,
+    Command, ContinueAsNewWorkflowExecutionCommandAttributes,
+    FailWorkflowExecutionCommandAttributes,
 };
 use steadfast_proto::temporal::common::v1::RetryPolicy;
 use steadfast_proto::temporal::enums::v1::CommandType;
@@ -18,15 +19,22 @@ use steadfast_proto::temporal::workflowservice::v1::StartWorkflowExecutionReques
 fn start(world: &mut World, change: impl Fn(&mut StartWorkflowExecutionRequest)) {
     let mut request = start_request();
     change(&mut request);
-    world.call(Mutation::StartWorkflowExecution(Proto(request))).unwrap();
+    world
+        .call(Mutation::StartWorkflowExecution(Proto(request)))
+        .unwrap();
 }
 
 fn fail_workflow(message: &str) -> Command {
     command(
         CommandType::FailWorkflowExecution,
-        Attributes::FailWorkflowExecutionCommandAttributes(FailWorkflowExecutionCommandAttributes {
-            failure: Some(Failure { message: message.into(), ..Default::default() }),
-        }),
+        Attributes::FailWorkflowExecutionCommandAttributes(
+            FailWorkflowExecutionCommandAttributes {
+                failure: Some(Failure {
+                    message: message.into(),
+                    ..Default::default()
+                }),
+            },
+        ),
     )
 }
 
@@ -76,7 +84,9 @@ fn a_failed_workflow_is_retried_until_its_attempts_are_used() {
 #[test]
 fn a_cron_workflow_goes_on_after_success_and_failure() {
     let mut world = World::new();
-    start(&mut world, |request| request.cron_schedule = "@every 10s".into());
+    start(&mut world, |request| {
+        request.cron_schedule = "@every 10s".into()
+    });
     world.fire();
     step(&mut world, complete_workflow());
     world.fire();
@@ -102,7 +112,9 @@ fn a_cron_workflow_goes_on_after_success_and_failure() {
 #[test]
 fn a_young_run_that_continues_as_new_waits_for_the_rest_of_a_second() {
     let mut world = World::new();
-    start(&mut world, |request| request.workflow_run_timeout = seconds(100));
+    start(&mut world, |request| {
+        request.workflow_run_timeout = seconds(100)
+    });
     step(&mut world, continue_as_new());
     world.fire();
     world.now = world.now.after(Span::seconds(2));

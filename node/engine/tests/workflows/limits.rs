@@ -20,7 +20,9 @@ fn a_history_over_its_limit_ends_the_workflow() {
     set(&mut world, "limit.historyCount.error", "6");
     world.start();
     let task = world.task("q");
-    world.complete(&task.token, vec![marker("a"), marker("b"), marker("c")]).unwrap();
+    world
+        .complete(&task.token, vec![marker("a"), marker("b"), marker("c")])
+        .unwrap();
     expect![[r#"
         main Terminated
           1 WorkflowExecutionStarted first=<run1> attempt=1
@@ -40,11 +42,23 @@ fn a_long_history_suggests_to_continue_as_new() {
     set(&mut world, "limit.historyCount.suggestContinueAsNew", "5");
     world.start();
     let task = world.task("q");
-    assert!(!world.runs()[0].workflow_task.as_ref().unwrap().suggest_continue_as_new);
+    assert!(
+        !world.runs()[0]
+            .workflow_task
+            .as_ref()
+            .unwrap()
+            .suggest_continue_as_new
+    );
     world.complete(&task.token, vec![marker("a")]).unwrap();
     world.signal("wake").unwrap();
     world.task("q");
-    assert!(world.runs()[0].workflow_task.as_ref().unwrap().suggest_continue_as_new);
+    assert!(
+        world.runs()[0]
+            .workflow_task
+            .as_ref()
+            .unwrap()
+            .suggest_continue_as_new
+    );
 }
 
 #[test]
@@ -56,7 +70,9 @@ fn a_full_buffer_fails_the_task_and_nothing_is_lost() {
     for name in ["one", "two", "three"] {
         world.signal(name).unwrap();
     }
-    let late = world.complete(&task.token, vec![complete_workflow()]).unwrap_err();
+    let late = world
+        .complete(&task.token, vec![complete_workflow()])
+        .unwrap_err();
     assert_eq!(late.to_string(), "Workflow task not found.");
     expect![[r#"
         main Running
@@ -68,7 +84,8 @@ fn a_full_buffer_fails_the_task_and_nothing_is_lost() {
           6 WorkflowExecutionSignaled name=two
           7 WorkflowExecutionSignaled name=three
           8 WorkflowTaskScheduled queue=q attempt=1
-    "#]].assert_eq(&world.told());
+    "#]]
+    .assert_eq(&world.told());
 }
 
 #[test]
@@ -87,10 +104,17 @@ fn signals_have_an_end() {
 fn a_value_over_the_blob_limit_is_refused_at_the_door_and_ends_a_workflow_that_made_it() {
     let mut world = World::new();
     set(&mut world, "limit.blobSize.error", "100");
-    let large = Payloads { payloads: vec![Payload { data: vec![0; 200].into(), ..Payload::default() }] };
+    let large = Payloads {
+        payloads: vec![Payload {
+            data: vec![0; 200].into(),
+            ..Payload::default()
+        }],
+    };
     let mut request = start_request();
     request.input = Some(large.clone());
-    let refused = world.call(Mutation::StartWorkflowExecution(Proto(request))).unwrap_err();
+    let refused = world
+        .call(Mutation::StartWorkflowExecution(Proto(request)))
+        .unwrap_err();
     assert_eq!(refused.to_string(), "Blob data size exceeds limit.");
     world.start();
     let task = world.task("q");
@@ -98,7 +122,9 @@ fn a_value_over_the_blob_limit_is_refused_at_the_door_and_ends_a_workflow_that_m
     if let Some(Attributes::RecordMarkerCommandAttributes(attributes)) = &mut command.attributes {
         attributes.details.insert("d".into(), large);
     }
-    world.complete(&task.token, vec![timer("t", 1), command]).unwrap_err();
+    world
+        .complete(&task.token, vec![timer("t", 1), command])
+        .unwrap_err();
     expect![[r#"
         main Terminated
           1 WorkflowExecutionStarted first=<run1> attempt=1
@@ -115,9 +141,17 @@ fn a_quarantined_run_is_left_alone_but_can_be_deleted() {
     world.start();
     let task = world.task("q");
     let run = task.token.run.clone();
-    world.call(Mutation::QuarantineRun { run, reason: "a bug".into() }).unwrap();
+    world
+        .call(Mutation::QuarantineRun {
+            run,
+            reason: "a bug".into(),
+        })
+        .unwrap();
     assert!(matches!(world.signal("x"), Err(Refusal::Quarantined(_))));
-    assert!(matches!(world.complete(&task.token, Vec::new()), Err(Refusal::Quarantined(_))));
+    assert!(matches!(
+        world.complete(&task.token, Vec::new()),
+        Err(Refusal::Quarantined(_))
+    ));
     // Its time-out is dropped, not tried for ever.
     world.fire();
     assert_eq!(world.next_due(), None);
@@ -126,7 +160,9 @@ fn a_quarantined_run_is_left_alone_but_can_be_deleted() {
         workflow_id: "main".into(),
         run_id: String::new(),
     };
-    world.call(Mutation::DeleteWorkflowExecution(target)).unwrap();
+    world
+        .call(Mutation::DeleteWorkflowExecution(target))
+        .unwrap();
     assert!(world.runs().is_empty());
 }
 
@@ -140,10 +176,15 @@ fn a_task_that_fails_five_times_is_reported_until_it_succeeds() {
     }
     let reported = |world: &World| {
         let attributes = world.runs()[0].search_attributes.clone();
-        attributes.get("TemporalReportedProblems").map(|value| value.data.clone())
+        attributes
+            .get("TemporalReportedProblems")
+            .map(|value| value.data.clone())
     };
     let value = reported(&world).unwrap();
-    assert!(value.starts_with(b"[\"category=WorkflowTaskFailed\""), "{value:?}");
+    assert!(
+        value.starts_with(b"[\"category=WorkflowTaskFailed\""),
+        "{value:?}"
+    );
     let task = world.task("q");
     world.complete(&task.token, Vec::new()).unwrap();
     assert_eq!(reported(&world), None);

@@ -1,7 +1,9 @@
 //! Workflows, driven through `apply` over plain records.
 
+#![cfg(test)]
+
 mod chains;
-mod hello_world;
+mod holds;
 mod limits;
 mod memory;
 mod random_walk;

@@ -1,17 +1,17 @@
 //! A long random walk through the mutations of workflows and activities: after each step what the
 //! state says must hold together. A seed that fails is found again by its number.
 
-use prost_types::Duration;
-use std::collections::BTreeMap;
+use crate::holds::check_run;
 use crate::world::World;
+use prost_types::Duration;
+use steadfast_engine::Reply;
 use steadfast_engine::effect::{AssignedTask, Effect};
 use steadfast_engine::id::{
     NamespaceNumber, PollId, QueueKey, Reservation, TaskKind, WorkerVersion,
 };
 use steadfast_engine::mutation::{ActivityTarget, ExecutionTarget, Mutation, TaskToken};
 use steadfast_engine::proto::Proto;
-use steadfast_engine::tables::{ActivityState, Record, Run, Tables, WorkflowTaskKind, WorkflowTaskPhase, keys};
-use steadfast_engine::Reply;
+use steadfast_engine::tables::{ActivityState, Record, Tables, WorkflowTaskPhase, keys};
 use steadfast_proto::temporal::command::v1::command::Attributes as CommandAttributes;
 use steadfast_proto::temporal::command::v1::{
     CancelTimerCommandAttributes, CancelWorkflowExecutionCommandAttributes, Command,
@@ -26,11 +26,8 @@ use steadfast_proto::temporal::common::v1::{
 use steadfast_proto::temporal::enums::v1::{CommandType, EventType};
 use steadfast_proto::temporal::failure::v1::failure::FailureInfo;
 use steadfast_proto::temporal::failure::v1::{ApplicationFailureInfo, Failure};
-use steadfast_proto::temporal::history::v1::HistoryEvent;
-use steadfast_proto::temporal::history::v1::history_event::Attributes;
 use steadfast_proto::temporal::taskqueue::v1::{StickyExecutionAttributes, TaskQueue};
 use steadfast_proto::temporal::workflowservice::v1 as wire;
-
 
 const STEPS: usize = 1_500;
 const SEEDS: u64 = 6;
@@ -240,8 +237,12 @@ impl Walk {
         let prefix = keys::activity_prefix(&token.run);
         let end = keys::prefix_end(&prefix);
         let pending = self.world.memory.scan(&prefix, &end, 10, false).unwrap();
-        let Some((_, record)) = pending.first().filter(|_| self.draw(10) > 0) else { return 7 };
-        let Record::Activity(activity) = &**record else { panic!("{record:?}") };
+        let Some((_, record)) = pending.first().filter(|_| self.draw(10) > 0) else {
+            return 7;
+        };
+        let Record::Activity(activity) = &**record else {
+            panic!("{record:?}")
+        };
         activity.scheduled_event_id
     }
 
@@ -337,11 +338,22 @@ impl Walk {
 
     /// Mostly the token of a task that a worker has, else any recent one.
     fn token(&mut self, workflow: bool) -> Option<TaskToken> {
-        let tokens = if workflow { &self.workflow_tokens } else { &self.activity_tokens };
+        let tokens = if workflow {
+            &self.workflow_tokens
+        } else {
+            &self.activity_tokens
+        };
         let recent: Vec<TaskToken> = tokens.iter().rev().take(30).cloned().collect();
-        let held: Vec<TaskToken> =
-            recent.iter().filter(|token| self.is_held(token)).cloned().collect();
-        let from = if held.is_empty() || self.chance(15) { recent } else { held };
+        let held: Vec<TaskToken> = recent
+            .iter()
+            .filter(|token| self.is_held(token))
+            .cloned()
+            .collect();
+        let from = if held.is_empty() || self.chance(15) {
+            recent
+        } else {
+            held
+        };
         let count = u64::try_from(from.len()).unwrap();
         (count > 0).then(|| from[usize::try_from(self.draw(count)).unwrap()].clone())
     }
@@ -498,190 +510,6 @@ impl Walk {
     }
 }
 
-fn check_run(world: &World, run: &Run) {
-    let (events, bytes) = world.history(&run.run);
-    let ids: Vec<i64> = events.iter().map(|event| event.event_id).collect();
-    assert_eq!(
-        ids,
-        (1..run.next_event_id).collect::<Vec<_>>(),
-        "ids have no gap"
-    );
-    assert_eq!(bytes, run.history_bytes);
-    assert_eq!(
-        run.close.is_none(),
-        run.status == 1,
-        "status says whether it runs"
-    );
-    check_references(&events);
-    let count = |prefix: &[u8]| {
-        u64::try_from(
-            world
-                .memory
-                .scan(prefix, &keys::prefix_end(prefix), usize::MAX, false)
-                .unwrap()
-                .len(),
-        )
-        .unwrap()
-    };
-    assert_eq!(run.buffered_count, count(&keys::buffered_prefix(&run.run)));
-    assert_eq!(run.pending_timers, count(&keys::timer_prefix(&run.run)));
-    assert_eq!(
-        run.pending_activities,
-        count(&keys::activity_prefix(&run.run))
-    );
-    let task = run.workflow_task.as_ref();
-    let started = task.is_some_and(|task| matches!(task.phase, WorkflowTaskPhase::Started { .. }));
-    assert!(
-        started || run.buffered_count == 0,
-        "only a started task has a buffer"
-    );
-    if run.close.is_some() {
-        assert!(task.is_none() && run.buffered_count == 0);
-        return;
-    }
-    if let Some(task) = task {
-        if task.kind == WorkflowTaskKind::Transient && started {
-            assert_eq!(task.scheduled_event_id, run.next_event_id);
-        }
-        if let WorkflowTaskPhase::Scheduled { task: sequence } = task.phase {
-            let name = task.queue.clone();
-            let queue = QueueKey {
-                namespace: run.run.namespace,
-                kind: TaskKind::Workflow,
-                name,
-            };
-            let entry = world.memory.0.get(&keys::queue_task_key(&queue, sequence));
-            assert!(entry.is_some(), "a scheduled task waits in its queue");
-        }
-        return;
-    }
-    if !run.first_task_pending {
-        let last = events.iter().rev().find(|event| !is_from_command(event));
-        let last = last.map(HistoryEvent::event_type);
-        assert_eq!(
-            last,
-            Some(EventType::WorkflowTaskCompleted),
-            "what is new has a task: {events:#?}"
-        );
-    }
-}
-
-fn is_from_command(event: &HistoryEvent) -> bool {
-    matches!(
-        event.event_type(),
-        EventType::ActivityTaskScheduled
-            | EventType::ActivityTaskCancelRequested
-            | EventType::TimerStarted
-            | EventType::TimerCanceled
-            | EventType::MarkerRecorded
-            | EventType::WorkflowExecutionOptionsUpdated
-    )
-}
-
-/// Each started and closing event names the events before it that it belongs to.
-fn check_references(events: &[HistoryEvent]) {
-    let mut scheduled = BTreeMap::new();
-    let mut started = BTreeMap::new();
-    let mut timers = BTreeMap::new();
-    for event in events {
-        let id = event.event_id;
-        let closes = |scheduled_id: i64,
-                      started_id: i64,
-                      scheduled: &BTreeMap<i64, EventType>,
-                      started: &BTreeMap<i64, i64>| {
-            assert!(
-                scheduled.contains_key(&scheduled_id),
-                "event {id} closes what was scheduled"
-            );
-            assert_eq!(
-                started.get(&scheduled_id).copied().unwrap_or(0),
-                started_id,
-                "event {id}: {events:#?}"
-            );
-        };
-        match event.attributes.as_ref().unwrap() {
-            Attributes::WorkflowTaskScheduledEventAttributes(_)
-            | Attributes::ActivityTaskScheduledEventAttributes(_) => {
-                scheduled.insert(id, event.event_type());
-            }
-            Attributes::WorkflowTaskStartedEventAttributes(event) => {
-                assert!(started.insert(event.scheduled_event_id, id).is_none());
-            }
-            Attributes::ActivityTaskStartedEventAttributes(event) => {
-                assert!(started.insert(event.scheduled_event_id, id).is_none());
-            }
-            Attributes::WorkflowTaskCompletedEventAttributes(event) => {
-                closes(
-                    event.scheduled_event_id,
-                    event.started_event_id,
-                    &scheduled,
-                    &started,
-                );
-            }
-            Attributes::WorkflowTaskFailedEventAttributes(event) => {
-                closes(
-                    event.scheduled_event_id,
-                    event.started_event_id,
-                    &scheduled,
-                    &started,
-                );
-            }
-            Attributes::WorkflowTaskTimedOutEventAttributes(event) => {
-                closes(
-                    event.scheduled_event_id,
-                    event.started_event_id,
-                    &scheduled,
-                    &started,
-                );
-            }
-            Attributes::ActivityTaskCompletedEventAttributes(event) => {
-                closes(
-                    event.scheduled_event_id,
-                    event.started_event_id,
-                    &scheduled,
-                    &started,
-                );
-            }
-            Attributes::ActivityTaskFailedEventAttributes(event) => {
-                closes(
-                    event.scheduled_event_id,
-                    event.started_event_id,
-                    &scheduled,
-                    &started,
-                );
-            }
-            Attributes::ActivityTaskTimedOutEventAttributes(event) => {
-                closes(
-                    event.scheduled_event_id,
-                    event.started_event_id,
-                    &scheduled,
-                    &started,
-                );
-            }
-            Attributes::ActivityTaskCanceledEventAttributes(event) => {
-                closes(
-                    event.scheduled_event_id,
-                    event.started_event_id,
-                    &scheduled,
-                    &started,
-                );
-            }
-            Attributes::TimerStartedEventAttributes(event) => {
-                timers.insert(id, event.timer_id.clone());
-            }
-            Attributes::TimerFiredEventAttributes(event) => {
-                let timer_id = timers.remove(&event.started_event_id);
-                assert_eq!(timer_id.as_ref(), Some(&event.timer_id));
-            }
-            Attributes::TimerCanceledEventAttributes(event) => {
-                let timer_id = timers.remove(&event.started_event_id);
-                assert_eq!(timer_id.as_ref(), Some(&event.timer_id));
-            }
-            _ => {}
-        }
-    }
-}
-
 #[test]
 fn what_the_state_says_holds_together() {
     let mut seen = std::collections::BTreeSet::new();
@@ -712,6 +540,9 @@ fn what_the_state_says_holds_together() {
                 | EventType::RequestCancelExternalWorkflowExecutionFailed
                 | EventType::ExternalWorkflowExecutionCancelRequested
         );
-        assert!(external || walked(event_type), "the walk came by {event_type:?}");
+        assert!(
+            external || walked(event_type),
+            "the walk came by {event_type:?}"
+        );
     }
 }

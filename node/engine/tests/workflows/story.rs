@@ -4,14 +4,16 @@ use crate::world::World;
 use prost_types::Duration;
 use std::fmt::Write;
 use steadfast_engine::effect::{AssignedTask, AssignedWorkflowTask, Effect};
-use steadfast_engine::id::{NamespaceNumber, PollId, QueueKey, Reservation, TaskKind, WorkerVersion};
+use steadfast_engine::id::{
+    NamespaceNumber, PollId, QueueKey, Reservation, TaskKind, WorkerVersion,
+};
 use steadfast_engine::mutation::{Mutation, TaskToken};
 use steadfast_engine::proto::Proto;
 use steadfast_engine::tables::Run;
 use steadfast_engine::{Refusal, Reply};
 use steadfast_proto::temporal::command::v1::command::Attributes as CommandAttributes;
 use steadfast_proto::temporal::command::v1::{
-    CompleteWorkflowExecutionCommandAttributes, Command, RecordMarkerCommandAttributes,
+    Command, CompleteWorkflowExecutionCommandAttributes, RecordMarkerCommandAttributes,
     StartTimerCommandAttributes,
 };
 use steadfast_proto::temporal::common::v1::{WorkflowExecution, WorkflowType};
@@ -30,7 +32,10 @@ pub(crate) fn start_request() -> wire::StartWorkflowExecutionRequest {
         namespace: "default".into(),
         workflow_id: "main".into(),
         workflow_type: Some(WorkflowType { name: "W".into() }),
-        task_queue: Some(TaskQueue { name: "q".into(), ..Default::default() }),
+        task_queue: Some(TaskQueue {
+            name: "q".into(),
+            ..Default::default()
+        }),
         request_id: "start".into(),
         identity: "client".into(),
         ..Default::default()
@@ -38,7 +43,11 @@ pub(crate) fn start_request() -> wire::StartWorkflowExecutionRequest {
 }
 
 pub(crate) fn command(command_type: CommandType, attributes: CommandAttributes) -> Command {
-    Command { command_type: command_type.into(), attributes: Some(attributes), ..Default::default() }
+    Command {
+        command_type: command_type.into(),
+        attributes: Some(attributes),
+        ..Default::default()
+    }
 }
 
 pub(crate) fn complete_workflow() -> Command {
@@ -71,13 +80,20 @@ pub(crate) fn timer(id: &str, after: i64) -> Command {
 }
 
 pub(crate) fn workflow_queue(name: &str) -> QueueKey {
-    QueueKey { namespace: NamespaceNumber(2), kind: TaskKind::Workflow, name: name.into() }
+    QueueKey {
+        namespace: NamespaceNumber(2),
+        kind: TaskKind::Workflow,
+        name: name.into(),
+    }
 }
 
 pub(crate) fn poll(queue: &str) -> Reservation {
     Reservation {
         queue: workflow_queue(queue),
-        poll: PollId { boot: 1, sequence: 1 },
+        poll: PollId {
+            boot: 1,
+            sequence: 1,
+        },
         identity: "worker".into(),
         worker: WorkerVersion::default(),
     }
@@ -89,22 +105,28 @@ impl World {
     }
 
     pub(crate) fn start(&mut self) -> Reply {
-        self.call(Mutation::StartWorkflowExecution(Proto(start_request()))).unwrap()
+        self.call(Mutation::StartWorkflowExecution(Proto(start_request())))
+            .unwrap()
     }
 
     pub(crate) fn execution(&self) -> Option<WorkflowExecution> {
-        Some(WorkflowExecution { workflow_id: "main".into(), run_id: String::new() })
+        Some(WorkflowExecution {
+            workflow_id: "main".into(),
+            run_id: String::new(),
+        })
     }
 
     pub(crate) fn signal(&mut self, name: &str) -> Result<Reply, Refusal> {
         let workflow_execution = self.execution();
-        self.call(Mutation::SignalWorkflowExecution(Proto(wire::SignalWorkflowExecutionRequest {
-            namespace: "default".into(),
-            workflow_execution,
-            signal_name: name.into(),
-            request_id: format!("signal {name}"),
-            ..Default::default()
-        })))
+        self.call(Mutation::SignalWorkflowExecution(Proto(
+            wire::SignalWorkflowExecutionRequest {
+                namespace: "default".into(),
+                workflow_execution,
+                signal_name: name.into(),
+                request_id: format!("signal {name}"),
+                ..Default::default()
+            },
+        )))
     }
 
     /// A poll that finds a workflow task at once.
@@ -133,7 +155,10 @@ impl World {
 
     pub(crate) fn complete_sticky(&mut self, token: &TaskToken, commands: Vec<Command>) {
         let sticky = StickyExecutionAttributes {
-            worker_task_queue: Some(TaskQueue { name: "sticky".into(), ..Default::default() }),
+            worker_task_queue: Some(TaskQueue {
+                name: "sticky".into(),
+                ..Default::default()
+            }),
             schedule_to_start_timeout: seconds(5),
         };
         let request = wire::RespondWorkflowTaskCompletedRequest {
@@ -181,7 +206,14 @@ impl World {
         for run in &runs {
             writeln!(text, "{} {:?}", run.run.workflow_id, status(run)).unwrap();
             for event in self.history(&run.run).0 {
-                writeln!(text, "  {} {:?}{}", event.event_id, event.event_type(), facts(&event)).unwrap();
+                writeln!(
+                    text,
+                    "  {} {:?}{}",
+                    event.event_id,
+                    event.event_type(),
+                    facts(&event)
+                )
+                .unwrap();
             }
         }
         for (place, run) in runs.iter().enumerate() {
@@ -208,8 +240,18 @@ fn facts(event: &HistoryEvent) -> String {
             add("initiator", format!("{:?}", started.initiator()));
             add("first", started.first_execution_run_id.clone());
             add("attempt", started.attempt.to_string());
-            add("backoff", span(started.first_workflow_task_backoff.as_ref()));
-            add("failure", started.continued_failure.clone().unwrap_or_default().message);
+            add(
+                "backoff",
+                span(started.first_workflow_task_backoff.as_ref()),
+            );
+            add(
+                "failure",
+                started
+                    .continued_failure
+                    .clone()
+                    .unwrap_or_default()
+                    .message,
+            );
         }
         Attributes::WorkflowTaskScheduledEventAttributes(scheduled) => {
             let queue = scheduled.task_queue.clone().unwrap();
@@ -225,7 +267,10 @@ fn facts(event: &HistoryEvent) -> String {
         }
         Attributes::WorkflowTaskFailedEventAttributes(failed) => {
             add("cause", format!("{:?}", failed.cause()));
-            add("failure", failed.failure.clone().unwrap_or_default().message);
+            add(
+                "failure",
+                failed.failure.clone().unwrap_or_default().message,
+            );
             add("by", failed.identity.clone());
         }
         Attributes::WorkflowTaskTimedOutEventAttributes(timed_out) => {
@@ -234,7 +279,9 @@ fn facts(event: &HistoryEvent) -> String {
         Attributes::WorkflowExecutionSignaledEventAttributes(signaled) => {
             add("name", signaled.signal_name.clone());
         }
-        Attributes::MarkerRecordedEventAttributes(marker) => add("name", marker.marker_name.clone()),
+        Attributes::MarkerRecordedEventAttributes(marker) => {
+            add("name", marker.marker_name.clone())
+        }
         Attributes::TimerFiredEventAttributes(fired) => {
             add("timer", fired.timer_id.clone());
             add("started", fired.started_event_id.to_string());
@@ -263,6 +310,8 @@ fn facts(event: &HistoryEvent) -> String {
 }
 
 fn span(duration: Option<&Duration>) -> String {
-    let Some(duration) = duration else { return String::new() };
+    let Some(duration) = duration else {
+        return String::new();
+    };
     format!("{}.{:03}s", duration.seconds, duration.nanos / 1_000_000)
 }

@@ -24,14 +24,22 @@ fn a_signal_during_a_task_is_buffered_and_the_next_task_comes_inline() {
         ..Default::default()
     };
     let reply = world.complete_with(&task.token, request.clone()).unwrap();
-    let Reply::WorkflowTaskCompleted { new_task: Some(next), .. } = &reply else {
+    let Reply::WorkflowTaskCompleted {
+        new_task: Some(next),
+        ..
+    } = &reply
+    else {
         panic!("{reply:?}")
     };
     // The answer is lost; the worker sends its completion again.
     let again = world.complete_with(&task.token, request).unwrap();
     assert_eq!(again, reply);
-    let AssignedTask::Workflow(next) = &**next else { panic!("{next:?}") };
-    world.complete(&next.token, vec![complete_workflow()]).unwrap();
+    let AssignedTask::Workflow(next) = &**next else {
+        panic!("{next:?}")
+    };
+    world
+        .complete(&next.token, vec![complete_workflow()])
+        .unwrap();
     expect![[r#"
         main Completed
           1 WorkflowExecutionStarted first=<run1> attempt=1
@@ -44,7 +52,8 @@ fn a_signal_during_a_task_is_buffered_and_the_next_task_comes_inline() {
           8 WorkflowTaskStarted scheduled=7
           9 WorkflowTaskCompleted started=8
           10 WorkflowExecutionCompleted
-    "#]].assert_eq(&world.told());
+    "#]]
+    .assert_eq(&world.told());
 }
 
 #[test]
@@ -54,10 +63,16 @@ fn a_close_with_unseen_events_is_refused_and_signals_wait() {
     let task = world.task("q");
     world.signal("one").unwrap();
     let refused = world.complete(&task.token, vec![complete_workflow()]);
-    assert_eq!(refused, Err(Refusal::InvalidArgument("UnhandledCommand".into())));
+    assert_eq!(
+        refused,
+        Err(Refusal::InvalidArgument("UnhandledCommand".into()))
+    );
     let task = world.task("q");
     let closing = world.signal("two").unwrap_err();
-    assert!(matches!(closing, Refusal::ResourceExhausted { .. }), "{closing}");
+    assert!(
+        matches!(closing, Refusal::ResourceExhausted { .. }),
+        "{closing}"
+    );
     world.complete(&task.token, vec![marker("kept")]).unwrap();
     world.signal("three").unwrap();
     expect![[r#"
@@ -73,7 +88,8 @@ fn a_close_with_unseen_events_is_refused_and_signals_wait() {
           9 MarkerRecorded name=kept
           10 WorkflowExecutionSignaled name=three
           11 WorkflowTaskScheduled queue=q attempt=1
-    "#]].assert_eq(&world.told());
+    "#]]
+    .assert_eq(&world.told());
 }
 
 #[test]
@@ -81,7 +97,9 @@ fn a_bad_command_takes_the_good_ones_with_it() {
     let mut world = World::new();
     world.start();
     let task = world.task("q");
-    let refused = world.complete(&task.token, vec![timer("good", 5), marker("")]).unwrap_err();
+    let refused = world
+        .complete(&task.token, vec![timer("good", 5), marker("")])
+        .unwrap_err();
     assert_eq!(
         refused.to_string(),
         "BadRecordMarkerAttributes: MarkerName is not set on RecordMarkerCommand."
@@ -90,7 +108,9 @@ fn a_bad_command_takes_the_good_ones_with_it() {
     let task = world.task("q");
     assert_eq!(task.token.attempt, 2);
     world.complete(&task.token, vec![marker("")]).unwrap_err();
-    world.complete(&task.token, vec![complete_workflow()]).unwrap();
+    world
+        .complete(&task.token, vec![complete_workflow()])
+        .unwrap();
     expect![[r#"
         main Completed
           1 WorkflowExecutionStarted first=<run1> attempt=1
@@ -119,7 +139,9 @@ fn a_failing_task_is_transient_until_something_new_comes() {
     world.signal("new").unwrap();
     let task = world.task("q");
     assert_eq!(task.token.attempt, 1);
-    world.complete(&task.token, vec![complete_workflow()]).unwrap();
+    world
+        .complete(&task.token, vec![complete_workflow()])
+        .unwrap();
     expect![[r#"
         main Completed
           1 WorkflowExecutionStarted first=<run1> attempt=1
@@ -131,7 +153,8 @@ fn a_failing_task_is_transient_until_something_new_comes() {
           7 WorkflowTaskStarted scheduled=6
           8 WorkflowTaskCompleted started=7
           9 WorkflowExecutionCompleted
-    "#]].assert_eq(&world.told());
+    "#]]
+    .assert_eq(&world.told());
 }
 
 #[test]
@@ -156,7 +179,8 @@ fn a_transient_task_that_succeeds_is_written_whole() {
           7 WorkflowTaskCompleted started=6
           8 WorkflowExecutionSignaled name=during
           9 WorkflowTaskScheduled queue=q attempt=1
-    "#]].assert_eq(&world.told());
+    "#]]
+    .assert_eq(&world.told());
 }
 
 #[test]
@@ -169,7 +193,9 @@ fn a_sticky_worker_that_is_gone_costs_one_time_out() {
     world.fire();
     let task = world.task("q");
     assert!(!task.sticky && task.token.attempt == 1);
-    world.complete(&task.token, vec![complete_workflow()]).unwrap();
+    world
+        .complete(&task.token, vec![complete_workflow()])
+        .unwrap();
     expect![[r#"
         main Completed
           1 WorkflowExecutionStarted first=<run1> attempt=1
@@ -183,7 +209,8 @@ fn a_sticky_worker_that_is_gone_costs_one_time_out() {
           9 WorkflowTaskStarted scheduled=8
           10 WorkflowTaskCompleted started=9
           11 WorkflowExecutionCompleted
-    "#]].assert_eq(&world.told());
+    "#]]
+    .assert_eq(&world.told());
 }
 
 #[test]
@@ -193,7 +220,9 @@ fn an_abandoned_sticky_task_moves_without_an_event() {
     let task = world.task("q");
     world.complete_sticky(&task.token, Vec::new());
     world.signal("wake").unwrap();
-    world.call(Mutation::AbandonStickyQueue(workflow_queue("sticky"))).unwrap();
+    world
+        .call(Mutation::AbandonStickyQueue(workflow_queue("sticky")))
+        .unwrap();
     let task = world.task("q");
     assert!(!task.sticky);
     // Its first failure is forgiven: the next is a first attempt on the normal queue.
@@ -211,7 +240,8 @@ fn an_abandoned_sticky_task_moves_without_an_event() {
           8 WorkflowTaskFailed cause=WorkflowWorkerUnhandledFailure by=worker
           9 WorkflowTaskScheduled queue=q attempt=1
           10 WorkflowTaskStarted scheduled=9
-    "#]].assert_eq(&world.told());
+    "#]]
+    .assert_eq(&world.told());
 }
 
 #[test]
@@ -219,7 +249,9 @@ fn a_returned_task_goes_to_the_next_poller_as_it_is() {
     let mut world = World::new();
     world.start();
     let first = world.task("q");
-    world.call(Mutation::ReturnTask(first.token.clone())).unwrap();
+    world
+        .call(Mutation::ReturnTask(first.token.clone()))
+        .unwrap();
     world.signal("meanwhile").unwrap();
     let second = world.task("q");
     assert_eq!(second.token.started_event_id, first.token.started_event_id);
@@ -236,7 +268,8 @@ fn a_returned_task_goes_to_the_next_poller_as_it_is() {
           4 WorkflowTaskCompleted started=3
           5 WorkflowExecutionSignaled name=meanwhile
           6 WorkflowTaskScheduled queue=q attempt=1
-    "#]].assert_eq(&world.told());
+    "#]]
+    .assert_eq(&world.told());
 }
 
 #[test]
@@ -244,15 +277,21 @@ fn a_waiting_poller_gets_the_task_in_the_same_mutation() {
     let mut world = World::new();
     let start = Mutation::StartWorkflowExecution(Proto(crate::story::start_request()));
     let (_, effects) = world.apply(start, vec![poll("other"), poll("q")]);
-    let assigned = effects.iter().find(|effect| matches!(effect, Effect::TaskAssigned { .. }));
+    let assigned = effects
+        .iter()
+        .find(|effect| matches!(effect, Effect::TaskAssigned { .. }));
     assert!(assigned.is_some(), "{effects:?}");
-    assert_eq!(world.call(Mutation::ClaimTask(poll("q"))), Ok(Reply::Claimed(None)));
+    assert_eq!(
+        world.call(Mutation::ClaimTask(poll("q"))),
+        Ok(Reply::Claimed(None))
+    );
     expect![[r#"
         main Running
           1 WorkflowExecutionStarted first=<run1> attempt=1
           2 WorkflowTaskScheduled queue=q attempt=1
           3 WorkflowTaskStarted scheduled=2
-    "#]].assert_eq(&world.told());
+    "#]]
+    .assert_eq(&world.told());
 }
 
 #[test]
@@ -269,7 +308,10 @@ fn heartbeats_prolong_a_task_for_half_an_hour() {
     let over = loop {
         world.now = world.now.after(steadfast_engine::time::Span::seconds(9));
         match world.complete_with(&task.token, request.clone()) {
-            Ok(Reply::WorkflowTaskCompleted { new_task: Some(next), .. }) => match *next {
+            Ok(Reply::WorkflowTaskCompleted {
+                new_task: Some(next),
+                ..
+            }) => match *next {
                 AssignedTask::Workflow(next) => task = next,
                 AssignedTask::Activity(next) => panic!("{next:?}"),
             },
@@ -289,7 +331,9 @@ fn a_run_time_out_ends_a_started_task_and_keeps_what_was_buffered() {
         workflow_task_timeout: seconds(30),
         ..crate::story::start_request()
     };
-    world.call(Mutation::StartWorkflowExecution(Proto(request))).unwrap();
+    world
+        .call(Mutation::StartWorkflowExecution(Proto(request)))
+        .unwrap();
     let task = world.task("q");
     world.signal("buffered").unwrap();
     world.fire();
@@ -305,7 +349,8 @@ fn a_run_time_out_ends_a_started_task_and_keeps_what_was_buffered() {
           4 WorkflowTaskFailed cause=ForceCloseCommand by=history-service
           5 WorkflowExecutionSignaled name=buffered
           6 WorkflowExecutionTimedOut retry=RetryPolicyNotSet
-    "#]].assert_eq(&world.told());
+    "#]]
+    .assert_eq(&world.told());
 }
 
 #[test]
@@ -313,7 +358,12 @@ fn timers_of_one_instant_fire_in_one_transaction() {
     let mut world = World::new();
     world.start();
     let task = world.task("q");
-    world.complete(&task.token, vec![timer("b", 5), timer("a", 5), timer("later", 6)]).unwrap();
+    world
+        .complete(
+            &task.token,
+            vec![timer("b", 5), timer("a", 5), timer("later", 6)],
+        )
+        .unwrap();
     world.fire();
     let task = world.task("q");
     world.now = world.now.after(steadfast_engine::time::Span::seconds(1));
@@ -336,7 +386,8 @@ fn timers_of_one_instant_fire_in_one_transaction() {
           12 WorkflowTaskCompleted started=11
           13 TimerFired timer=later started=7
           14 WorkflowTaskScheduled queue=q attempt=1
-    "#]].assert_eq(&world.told());
+    "#]]
+    .assert_eq(&world.told());
 }
 
 #[test]

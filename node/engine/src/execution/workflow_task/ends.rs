@@ -77,7 +77,11 @@ impl Execution<'_, '_> {
     /// Times a task out: started, or waiting on a sticky queue.
     pub(crate) fn time_out_workflow_task(&mut self, timeout: TimeoutType) {
         let Some(task) = self.end_task() else { return };
-        self.note_problem(task.attempt, "WorkflowTaskTimedOut", &format!("{timeout:?}"));
+        self.note_problem(
+            task.attempt,
+            "WorkflowTaskTimedOut",
+            &format!("{timeout:?}"),
+        );
         if task.kind == WorkflowTaskKind::Normal {
             self.add_event(Attributes::WorkflowTaskTimedOutEventAttributes(
                 WorkflowTaskTimedOutEventAttributes {

@@ -134,98 +134,101 @@ fn queries_choose_rows_in_listing_order() {
     }
 }
 
+/// Queries and what is wrong with them, in Temporal's words.
+const REFUSED: &[(&str, &str)] = &[
+    (
+        "Nope = 'x'",
+        "invalid expression: column name 'Nope' is not a valid search attribute",
+    ),
+    (
+        "vkeyword = 'x'",
+        "invalid expression: column name 'vkeyword' is not a valid search attribute",
+    ),
+    (
+        "a.b = 'x'",
+        "invalid expression: column name 'a.b' is not a valid search attribute",
+    ),
+    (
+        "VInt == 10",
+        "malformed SQL query: syntax error at position 35",
+    ),
+    (
+        "VInt IN ()",
+        "malformed SQL query: syntax error at position 38",
+    ),
+    (
+        "(VInt = 1",
+        "malformed SQL query: syntax error at position 37",
+    ),
+    ("*", "malformed SQL query: syntax error at position 29"),
+    (
+        "Odd Name = 'odd'",
+        "malformed SQL query: syntax error at position 36 near 'Name'",
+    ),
+    ("VBool", "invalid expression: incomplete expression"),
+    (
+        "VInt = 1 + 1",
+        "invalid expression: unexpected value type *sqlparser.BinaryExpr",
+    ),
+    (
+        "1 = VInt",
+        "invalid expression: must be a column name but was *sqlparser.SQLVal",
+    ),
+    (
+        "VInt IN (SELECT 1)",
+        "invalid expression: unexpected value type *sqlparser.Subquery",
+    ),
+    (
+        "VKeyword = NULL",
+        "invalid expression: unexpected value type *sqlparser.NullVal",
+    ),
+    (
+        "VKeyword = alpha",
+        "operation is not supported: column name on the right side of comparison expression (did you forget to \
+             quote 'alpha'?)",
+    ),
+    (
+        "VKeyword LIKE 'al%'",
+        "invalid expression: invalid operator 'like' in `VKeyword like 'al%'`",
+    ),
+    (
+        "VInt > 1 ORDER BY VInt DESC",
+        "operation is not supported: 'ORDER BY' clause",
+    ),
+    (
+        "VList > 'red'",
+        "invalid expression: operator '>' not supported for KeywordList type search attribute in `VList > 'red'`",
+    ),
+    (
+        "VList BETWEEN 'a' AND 'c'",
+        "invalid expression: cannot do range condition on search attribute 'VList' of type KeywordList",
+    ),
+    (
+        "StartTime > '2000-01-01'",
+        "invalid expression: unable to parse datetime '2000-01-01'",
+    ),
+    (
+        "ExecutionStatus = 'running'",
+        "invalid expression: invalid ExecutionStatus value 'running'",
+    ),
+    (
+        "ExecutionDuration > 'ten minutes'",
+        "invalid value for search attribute ExecutionDuration: ten minutes (invalid duration)",
+    ),
+    (
+        "GROUP BY ExecutionStatus, TaskQueue",
+        "operation is not supported: 'GROUP BY' clause supports only a single field",
+    ),
+    (
+        "GROUP BY TaskQueue",
+        "operation is not supported: 'GROUP BY' clause is not supported for search attribute TaskQueue",
+    ),
+];
+
 #[test]
 fn bad_queries_are_refused_with_temporals_texts() {
     let invalid = "invalid query: ";
-    for (query, text) in [
-        (
-            "Nope = 'x'",
-            "invalid expression: column name 'Nope' is not a valid search attribute",
-        ),
-        (
-            "vkeyword = 'x'",
-            "invalid expression: column name 'vkeyword' is not a valid search attribute",
-        ),
-        (
-            "a.b = 'x'",
-            "invalid expression: column name 'a.b' is not a valid search attribute",
-        ),
-        (
-            "VInt == 10",
-            "malformed SQL query: syntax error at position 35",
-        ),
-        (
-            "VInt IN ()",
-            "malformed SQL query: syntax error at position 38",
-        ),
-        (
-            "(VInt = 1",
-            "malformed SQL query: syntax error at position 37",
-        ),
-        ("*", "malformed SQL query: syntax error at position 29"),
-        (
-            "Odd Name = 'odd'",
-            "malformed SQL query: syntax error at position 36 near 'Name'",
-        ),
-        ("VBool", "invalid expression: incomplete expression"),
-        (
-            "VInt = 1 + 1",
-            "invalid expression: unexpected value type *sqlparser.BinaryExpr",
-        ),
-        (
-            "1 = VInt",
-            "invalid expression: must be a column name but was *sqlparser.SQLVal",
-        ),
-        (
-            "VInt IN (SELECT 1)",
-            "invalid expression: unexpected value type *sqlparser.Subquery",
-        ),
-        (
-            "VKeyword = NULL",
-            "invalid expression: unexpected value type *sqlparser.NullVal",
-        ),
-        (
-            "VKeyword = alpha",
-            "operation is not supported: column name on the right side of comparison expression (did you forget to \
-             quote 'alpha'?)",
-        ),
-        (
-            "VKeyword LIKE 'al%'",
-            "invalid expression: invalid operator 'like' in `VKeyword like 'al%'`",
-        ),
-        (
-            "VInt > 1 ORDER BY VInt DESC",
-            "operation is not supported: 'ORDER BY' clause",
-        ),
-        (
-            "VList > 'red'",
-            "invalid expression: operator '>' not supported for KeywordList type search attribute in `VList > 'red'`",
-        ),
-        (
-            "VList BETWEEN 'a' AND 'c'",
-            "invalid expression: cannot do range condition on search attribute 'VList' of type KeywordList",
-        ),
-        (
-            "StartTime > '2000-01-01'",
-            "invalid expression: unable to parse datetime '2000-01-01'",
-        ),
-        (
-            "ExecutionStatus = 'running'",
-            "invalid expression: invalid ExecutionStatus value 'running'",
-        ),
-        (
-            "ExecutionDuration > 'ten minutes'",
-            "invalid value for search attribute ExecutionDuration: ten minutes (invalid duration)",
-        ),
-        (
-            "GROUP BY ExecutionStatus, TaskQueue",
-            "operation is not supported: 'GROUP BY' clause supports only a single field",
-        ),
-        (
-            "GROUP BY TaskQueue",
-            "operation is not supported: 'GROUP BY' clause is not supported for search attribute TaskQueue",
-        ),
-    ] {
+    for (query, text) in REFUSED {
         assert_eq!(
             listed(query).unwrap_err().to_string(),
             format!("{invalid}{text}"),

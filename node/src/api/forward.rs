@@ -14,9 +14,9 @@ use self::channels::Channels;
 use self::method::Method;
 use super::call::{Arrived, FORWARDED_HEADER, POLL_HEADER, parse_timeout, poll_text, timeout_text};
 use super::deliver::Delivered;
-use super::status::unavailable;
+use super::status::{NOT_LEADER_HEADER, unavailable};
 use super::{Api, client_version};
-use crate::shard::{Shard, Unavailable};
+use crate::shard::{Delivery, Shard, Unavailable};
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, request};
 use std::convert::Infallible;
@@ -24,13 +24,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
+use steadfast_engine::id::PollId;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tonic::body::Body;
 use tonic::{Code, Status};
 use tower::{Layer, Service};
 
-/// Marks an answer of a node that does not lead: nothing was done.
-pub(crate) const NOT_LEADER_HEADER: &str = "steadfast-not-leader";
 /// How long a call waits for a leader to appear (design D3).
 const LEADER_WAIT: Duration = Duration::from_secs(2);
 /// Pause before a leader is looked for again, so that a node that just lost it is not hammered.
@@ -41,6 +40,10 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 const NO_DEADLINE: Duration = Duration::from_secs(90);
 /// The grace in which the leader's own answer to a deadline is preferred over ours.
 const DEADLINE_GRACE: Duration = Duration::from_millis(200);
+/// A poll's empty answer leaves this long before the caller's deadline.
+const POLL_AHEAD: Duration = Duration::from_millis(500);
+/// A poll with less time left is not sent again: the leader would refuse it.
+const SHORTEST_RETRIED_POLL: Duration = Duration::from_millis(2_050);
 
 /// Makes [`Forward`] services.
 #[derive(Debug, Clone)]
@@ -126,17 +129,9 @@ where
         if method.is_local() {
             return self.local(request).await;
         }
-        let leads = self.api.shard.is_leader();
-        if leads {
-            let response = self.local(request).await?;
-            return Ok(if is_unknown(&response) {
-                method.unknown().into_http()
-            } else {
-                response
-            });
-        }
-        if request.headers().contains_key(FORWARDED_HEADER) {
-            return Err(not_leader());
+        let forwarded = request.headers().contains_key(FORWARDED_HEADER);
+        if forwarded && !self.api.shard.is_leader() {
+            return Err(unavailable(Unavailable::NotLeader));
         }
         let (parts, body) = request.into_parts();
         let body = match collect(body).await {
@@ -149,6 +144,10 @@ where
             .get("grpc-timeout")
             .and_then(|value| parse_timeout(value.to_str().ok()?));
         let deadline = arrived + timeout.unwrap_or(NO_DEADLINE).min(NO_DEADLINE);
+        if forwarded {
+            // One hop: whoever sent it looks for the leader again.
+            return self.local(Request::from_parts(parts, full(body))).await;
+        }
         if method.is_poll() {
             self.poll(parts, body, deadline).await
         } else {
@@ -158,8 +157,12 @@ where
 
     /// This node answers.
     async fn local(&mut self, request: Request<Body>) -> Result<Response<Body>, Status> {
+        let path = request.uri().path().to_owned();
         let Ok(response) = self.inner.call(request).await;
         let response = sized(response);
+        if is_unknown(&response) {
+            return Err(Method::of(&path)?.unknown());
+        }
         match response.extensions().get::<Delivered>() {
             Some(delivered) => {
                 let token = delivered.token.clone();
@@ -178,40 +181,50 @@ where
         arrived: Instant,
         deadline: Instant,
     ) -> Result<Response<Body>, Status> {
-        let patience = (Instant::now() + LEADER_WAIT).min(deadline);
         let given = parts.headers.contains_key("grpc-timeout");
+        // Counts from the first trouble: a call that waited long for its answer is tried again, too.
+        let mut patience = None;
         loop {
-            let Some(leader) = find_leader(&self.api.shard, patience).await else {
+            let until = patience
+                .unwrap_or_else(|| Instant::now() + LEADER_WAIT)
+                .min(deadline);
+            let Some(leader) = find_leader(&self.api.shard, until).await else {
                 return Err(unavailable(Unavailable::NoLeader));
-            };
-            let Leader::Other(address) = leader else {
-                return self.local(Request::from_parts(parts, full(body))).await;
             };
             let mut request = Request::from_parts(parts.clone(), full(body.clone()));
-            request
-                .headers_mut()
-                .insert(FORWARDED_HEADER, HeaderValue::from_static("1"));
-            let left = deadline.saturating_duration_since(Instant::now());
-            if given && arrived.elapsed() > DEADLINE_GRACE {
-                set_timeout(&mut request, left);
-            }
-            let sent = timeout_at(
-                deadline + DEADLINE_GRACE,
-                self.channels.send(&address, false, request),
-            );
-            match sent.await {
-                Err(_) => return Err(unavailable(Unavailable::DeadlineExceeded)),
-                Ok(Ok(response)) if is_not_leader(&response) => {}
-                Ok(Ok(response)) => return Ok(sized(response).map(body::Whole::into_body)),
-                Ok(Err(failed)) if failed.was_sent && !method.is_read() => {
-                    return Err(unavailable(Unavailable::Unknown));
+            match leader {
+                Leader::Here => {
+                    let response = self.local(request).await?;
+                    if !is_not_leader(&response) {
+                        return Ok(response);
+                    }
                 }
-                Ok(Err(_)) => {}
+                Leader::Other(address) => {
+                    mark_forwarded(&mut request);
+                    if given && arrived.elapsed() > DEADLINE_GRACE {
+                        set_timeout(
+                            &mut request,
+                            deadline.saturating_duration_since(Instant::now()),
+                        );
+                    }
+                    let sent = self.channels.send(&address, false, request);
+                    match timeout_at(deadline + DEADLINE_GRACE, sent).await {
+                        Err(_) => return Err(unavailable(Unavailable::DeadlineExceeded)),
+                        Ok(Ok(response)) if is_not_leader(&response) => {}
+                        Ok(Ok(response)) => return Ok(sized(response).map(body::Whole::into_body)),
+                        Ok(Err(failed)) if failed.was_sent && !method.is_read() => {
+                            return Err(unavailable(Unavailable::Unknown));
+                        }
+                        Ok(Err(_)) => {}
+                    }
+                }
             }
-            if Instant::now() + RETRY_PAUSE >= patience {
+            let now = Instant::now();
+            let until = *patience.get_or_insert(now + LEADER_WAIT);
+            if now + RETRY_PAUSE >= until.min(deadline) {
                 return Err(unavailable(Unavailable::NoLeader));
             }
-            sleep_until(Instant::now() + RETRY_PAUSE).await;
+            sleep_until(now + RETRY_PAUSE).await;
         }
     }
 
@@ -223,64 +236,79 @@ where
         body: Bytes,
         deadline: Instant,
     ) -> Result<Response<Body>, Status> {
-        let poll = self.api.shard.next_poll_id();
-        let mut delivery = self.api.shard.register_delivery(poll);
-        let give_up = deadline
-            .checked_sub(Duration::from_millis(500))
-            .unwrap_or(deadline);
-        let given = parts.headers.contains_key("grpc-timeout");
-        let first = Instant::now();
+        let give_up = deadline.checked_sub(POLL_AHEAD).unwrap_or(deadline);
+        let mut first = true;
+        let mut remote = None;
         loop {
             let Some(leader) = find_leader(&self.api.shard, give_up).await else {
-                delivery.answered();
-                return Ok(frame(Bytes::new()));
-            };
-            let Leader::Other(address) = leader else {
-                let mut request = Request::from_parts(parts, full(body));
-                set_poll(&mut request, &poll_text(poll));
-                delivery.answered();
-                return self.local(request).await;
+                break;
             };
             let mut request = Request::from_parts(parts.clone(), full(body.clone()));
-            request
-                .headers_mut()
-                .insert(FORWARDED_HEADER, HeaderValue::from_static("1"));
-            set_poll(&mut request, &poll_text(poll));
-            if given && first.elapsed() > DEADLINE_GRACE {
+            if !first {
                 let left = deadline.saturating_duration_since(Instant::now());
-                if left < Duration::from_millis(2_050) {
-                    delivery.answered();
-                    return Ok(frame(Bytes::new()));
+                if left < SHORTEST_RETRIED_POLL {
+                    break;
                 }
                 set_timeout(&mut request, left);
             }
-            tokio::select! {
-                biased;
-                sent = self.channels.send(&address, true, request) => match sent {
-                    Ok(response) if is_not_leader(&response) => {}
-                    Ok(response) => {
-                        delivery.answered();
-                        let response = sized(response);
-                        return Ok(match body::task_token(&response) {
-                            Some(token) => guarded(&self.api.shard, response.map(body::Whole::into_body), token),
-                            None => response.map(body::Whole::into_body),
-                        });
+            first = false;
+            match leader {
+                Leader::Here => {
+                    let response = self.local(request).await?;
+                    if !is_not_leader(&response) {
+                        answered(remote);
+                        return Ok(response);
                     }
-                    Err(_) => {}
-                },
-                task = delivery.task() => {
-                    let answered = self.api.delivered(task)?;
-                    delivery.answered();
-                    let (message, token) = answered;
-                    return Ok(guarded(&self.api.shard, frame(message), token));
                 }
-                () = sleep_until(give_up) => {
-                    delivery.answered();
-                    return Ok(frame(Bytes::new()));
+                Leader::Other(address) => {
+                    let shard = &self.api.shard;
+                    let (poll, delivery) = remote.get_or_insert_with(|| {
+                        let poll = shard.next_poll_id();
+                        (poll, shard.register_delivery(poll))
+                    });
+                    mark_forwarded(&mut request);
+                    set_poll(&mut request, &poll_text(*poll));
+                    let answer = tokio::select! {
+                        biased;
+                        sent = self.channels.send(&address, true, request) => match sent {
+                            Ok(response) if is_not_leader(&response) => None,
+                            Ok(response) => Some(self.handed_back(response)),
+                            Err(_) => None,
+                        },
+                        task = delivery.task() => {
+                            let (message, token) = self.api.delivered(task)?;
+                            Some(guarded(&self.api.shard, frame(message), token))
+                        }
+                        () = sleep_until(give_up) => break,
+                    };
+                    if let Some(answer) = answer {
+                        answered(remote);
+                        return Ok(answer);
+                    }
                 }
             }
             sleep_until(Instant::now() + RETRY_PAUSE).await;
         }
+        answered(remote);
+        Ok(frame(Bytes::new()))
+    }
+
+    /// The leader's answer to a poll; a task in it is this node's to deliver.
+    fn handed_back(&self, response: Response<body::Whole>) -> Response<Body> {
+        let response = sized(response);
+        let token = body::task_token(&response);
+        let response = response.map(body::Whole::into_body);
+        match token {
+            Some(token) => guarded(&self.api.shard, response, token),
+            None => response,
+        }
+    }
+}
+
+/// A poll that had been registered for this node's own delivery has its answer.
+fn answered(remote: Option<(PollId, Delivery)>) {
+    if let Some((_, delivery)) = remote {
+        delivery.answered();
     }
 }
 
@@ -291,6 +319,9 @@ enum Leader {
 
 /// Who leads, as soon as someone does; `None` when nobody did until `patience` was over.
 async fn find_leader(shard: &Shard, patience: Instant) -> Option<Leader> {
+    if shard.is_leader() {
+        return Some(Leader::Here);
+    }
     let mut leadership = shard.leadership();
     loop {
         leadership.mark_unchanged();
@@ -312,15 +343,6 @@ async fn find_leader(shard: &Shard, patience: Instant) -> Option<Leader> {
     }
 }
 
-fn not_leader() -> Status {
-    let mut status = unavailable(Unavailable::NotLeader);
-    status.metadata_mut().insert(
-        NOT_LEADER_HEADER,
-        tonic::metadata::MetadataValue::from_static("1"),
-    );
-    status
-}
-
 fn is_not_leader<B>(response: &Response<B>) -> bool {
     response.headers().contains_key(NOT_LEADER_HEADER)
 }
@@ -330,6 +352,12 @@ fn is_unknown<B>(response: &Response<B>) -> bool {
     let status = response.headers().get("grpc-status");
     status.is_some_and(|status| status.as_bytes() == b"12")
         && !response.headers().contains_key("grpc-message")
+}
+
+fn mark_forwarded(request: &mut Request<Body>) {
+    request
+        .headers_mut()
+        .insert(FORWARDED_HEADER, HeaderValue::from_static("1"));
 }
 
 fn set_timeout(request: &mut Request<Body>, left: Duration) {

@@ -10,7 +10,12 @@ use steadfast_proto::temporal::enums::v1::{
 };
 use steadfast_proto::temporal::errordetails::v1 as details;
 use steadfast_proto::temporal::failure::v1::Failure;
+use tonic::metadata::MetadataValue;
 use tonic::{Code, Status};
+
+/// Marks an answer of a node that does not lead: nothing was done, and the call may be sent to the
+/// leader as it is.
+pub(crate) const NOT_LEADER_HEADER: &str = "steadfast-not-leader";
 
 /// A deterministic "no" as a status.
 pub(crate) fn refused(refusal: Refusal) -> Status {
@@ -64,10 +69,16 @@ pub(crate) fn refused(refusal: Refusal) -> Status {
 pub(crate) fn unavailable(unavailable: Unavailable) -> Status {
     let message = unavailable.to_string();
     match unavailable {
-        Unavailable::NoLeader
-        | Unavailable::NotLeader
-        | Unavailable::Unknown
-        | Unavailable::Stopping => Status::unavailable(message),
+        Unavailable::NoLeader | Unavailable::Unknown | Unavailable::Stopping => {
+            Status::unavailable(message)
+        }
+        Unavailable::NotLeader => {
+            let mut status = Status::unavailable(message);
+            status
+                .metadata_mut()
+                .insert(NOT_LEADER_HEADER, MetadataValue::from_static("1"));
+            status
+        }
         Unavailable::Overloaded => exhausted(ResourceExhaustedCause::SystemOverloaded, message),
         Unavailable::DiskLow => exhausted(ResourceExhaustedCause::PersistenceStorageLimit, message),
         Unavailable::DeadlineExceeded => Status::deadline_exceeded(message),

@@ -47,9 +47,12 @@ impl AppendLane {
 
     /// Starts a session: the answers to the requests of `input`, in order. It ends with the
     /// input, at the first negative answer, or with an error.
+    ///
+    /// The first request is awaited before anything else: openraft's pause after an error lies in
+    /// that stream, and without it a peer that is away would be tried again without end.
     pub(crate) async fn session<'s, S>(
         &'s mut self,
-        input: S,
+        mut input: S,
     ) -> Result<
         impl Stream<Item = Result<StreamAppendResult<Types>, LinkError>> + Send + 's,
         LinkError,
@@ -57,7 +60,8 @@ impl AppendLane {
     where
         S: Stream<Item = AppendEntriesRequest<Types>> + Send + Unpin + 'static,
     {
-        if self.wire().is_none() {
+        let first = input.next().await;
+        if self.wire().is_none() && first.is_some() {
             let (transport, me) = (&*self.links.transport, &self.links.identity);
             let wire = handshake::open(transport, me, &self.target, Lane::Append).await?;
             *self.wire() = Some(wire);
@@ -66,7 +70,7 @@ impl AppendLane {
         self.session += 1;
         let session = Session {
             lane: self,
-            input: Some(input),
+            input: Some(stream::iter(first).chain(input)),
             sequence: 0,
             in_flight: VecDeque::new(),
             in_flight_bytes: 0,

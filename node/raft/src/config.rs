@@ -89,8 +89,8 @@ impl RaftOptions {
             snapshot_policy: SnapshotPolicy::Never,
             max_in_snapshot_log_to_keep: self.keep_entries,
             purge_batch_size: 1024,
-            // Above what is kept, or a follower would be sent snapshots for ever.
-            replication_lag_threshold: self.keep_entries.saturating_mul(2).max(1),
+            // A learner within so many entries has caught up: less than half a second of work.
+            replication_lag_threshold: 4096,
             install_snapshot_timeout: 120_000,
             // The state may be older than the log after a restart: replay before leading.
             enable_leader_restore: Some(false),

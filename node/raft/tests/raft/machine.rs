@@ -28,12 +28,22 @@ struct Manifest {
     names: Vec<(String, u64)>,
 }
 
+/// Called once, when the next membership is applied.
+type Hook = Box<dyn FnOnce() + Send>;
+
 /// What is applied.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct State {
     pub(crate) values: Vec<Bytes>,
     pub(crate) position: Option<Position>,
     membership: Bytes,
+    on_membership: Option<Hook>,
+}
+
+impl std::fmt::Debug for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "State at {:?}", self.position)
+    }
 }
 
 #[derive(Debug, Default, Clone)]
@@ -54,6 +64,10 @@ impl Shared {
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap()
+    }
+
+    pub(crate) fn on_membership(&self, hook: impl FnOnce() + Send + 'static) {
+        self.state().on_membership = Some(Box::new(hook));
     }
 
     /// As after a restart: only what was durable.
@@ -196,7 +210,12 @@ impl StateMachine for TestMachine {
                 Content::Blank => {}
                 Content::Normal(bytes) if bytes == "fault" => return Err(Fault::new("broken")),
                 Content::Normal(bytes) => state.values.push(bytes),
-                Content::Membership(bytes) => state.membership = bytes,
+                Content::Membership(bytes) => {
+                    state.membership = bytes;
+                    if let Some(hook) = state.on_membership.take() {
+                        hook();
+                    }
+                }
             }
         }
         Ok(())

@@ -7,6 +7,8 @@ mod log;
 mod machine;
 
 mod bootstrap;
+mod determinism;
+mod faults;
 mod handshake;
 mod members;
 mod memory;

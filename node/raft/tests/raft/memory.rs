@@ -1,129 +1,139 @@
-//! A whole cluster on one thread, with paused time and links that can be cut.
+//! A whole cluster on one thread: memory for a network, simulated disks, paused time, seeds.
 
 use crate::cluster::eventually;
-use crate::log;
 use crate::machine::{Shared, TestMachine};
+use bytes::Bytes;
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use steadfast_raft::transport::memory::MemoryNetwork;
-use steadfast_raft::{ApplyMode, NoStatus, Peer, ProposeError, RaftNode, RaftOptions};
-use tempfile::TempDir;
+use steadfast_raft::{ApplyMode, NodeId, Peer, RaftNode, RaftOptions, StatusExchange};
+use steadfast_storage::disk::{CrashLoss, SimulatedDisk};
+use steadfast_storage::log::{Log, LogOptions};
 use tokio::runtime::Handle;
-use tokio::time::timeout;
 use uuid::Uuid;
 
-struct Memory {
-    network: MemoryNetwork,
-    nodes: Vec<(RaftNode, Shared)>,
-    _dirs: Vec<TempDir>,
+/// What nodes told each other.
+#[derive(Debug, Default)]
+pub(crate) struct Heard(pub(crate) Mutex<BTreeMap<NodeId, Bytes>>, NodeId);
+
+impl StatusExchange for Heard {
+    fn status(&self) -> Bytes {
+        format!("status of {}", self.1).into()
+    }
+
+    fn received(&self, from: NodeId, status: Bytes) {
+        self.0.lock().unwrap().insert(from, status);
+    }
 }
 
-async fn three() -> Memory {
-    let network = MemoryNetwork::default();
-    let (mut nodes, mut dirs) = (Vec::new(), Vec::new());
-    for id in 1..=3u64 {
-        let peer = Peer {
-            raft_address: format!("n{id}"),
-            node_uuid: Uuid::from_u128(u128::from(id)),
-            ..Peer::default()
-        };
-        let mut options = RaftOptions::new(id, peer, "memory", id);
-        options.apply = ApplyMode::Inline;
-        let (dir, machine) = (tempfile::tempdir().unwrap(), Shared::default());
-        let node = RaftNode::start(
-            &Handle::current(),
-            options,
-            log::open(dir.path()).0,
-            TestMachine(machine.clone()),
-            network.transport(&format!("n{id}")),
-            Arc::new(NoStatus),
-        )
-        .await
-        .unwrap();
-        network.listen(&format!("n{id}"), node.inbound());
-        nodes.push((node, machine));
-        dirs.push(dir);
-    }
-    let members: BTreeMap<u64, String> = (1..=3).map(|id| (id, format!("n{id}"))).collect();
-    let begun = nodes.iter().map(|(node, _)| node.bootstrap(&members));
-    for begun in futures::future::join_all(begun).await {
-        begun.unwrap();
-    }
-    Memory {
-        network,
-        nodes,
-        _dirs: dirs,
-    }
+pub(crate) struct MemoryNode {
+    pub(crate) node: RaftNode,
+    pub(crate) machine: Shared,
+    pub(crate) heard: Arc<Heard>,
+    pub(crate) disk: SimulatedDisk,
+}
+
+pub(crate) struct Memory {
+    pub(crate) network: MemoryNetwork,
+    pub(crate) nodes: Vec<MemoryNode>,
+    seed: u64,
+    change: fn(&mut RaftOptions),
+}
+
+pub(crate) fn name(id: NodeId) -> String {
+    format!("n{id}")
 }
 
 impl Memory {
-    async fn leader(&self, except: Option<u64>) -> &RaftNode {
+    /// Three nodes that have bootstrapped themselves.
+    pub(crate) async fn three(seed: u64, change: fn(&mut RaftOptions)) -> Memory {
+        let mut memory =
+            Memory { network: MemoryNetwork::default(), nodes: Vec::new(), seed, change };
+        for id in 1..=3 {
+            memory.start(id, SimulatedDisk::new(), Shared::default()).await;
+        }
+        let members: BTreeMap<NodeId, String> = (1..=3).map(|id| (id, name(id))).collect();
+        let begun = memory.nodes.iter().map(|node| node.node.bootstrap(&members));
+        for begun in futures::future::join_all(begun).await {
+            begun.unwrap();
+        }
+        memory
+    }
+
+    pub(crate) fn peer(id: NodeId) -> Peer {
+        let node_uuid = Uuid::from_u128(u128::from(id));
+        Peer { raft_address: name(id), node_uuid, ..Peer::default() }
+    }
+
+    pub(crate) async fn start(&mut self, id: NodeId, disk: SimulatedDisk, machine: Shared) {
+        let mut options =
+            RaftOptions::new(id, Memory::peer(id), "memory", self.seed.wrapping_mul(31) + id);
+        options.apply = ApplyMode::Inline;
+        (self.change)(&mut options);
+        let (log, writer, _) =
+            Log::open(Arc::new(disk.clone()), Path::new("/log"), LogOptions::default()).unwrap();
+        tokio::spawn(writer.run_on_task(|| Duration::from_millis(1)));
+        let heard = Arc::new(Heard(Mutex::default(), id));
+        let node = RaftNode::start(
+            &Handle::current(),
+            options,
+            log,
+            TestMachine(machine.clone()),
+            self.network.transport(&name(id)),
+            heard.clone(),
+        )
+        .await
+        .unwrap();
+        self.network.listen(&name(id), node.inbound());
+        self.nodes.push(MemoryNode { node, machine, heard, disk });
+    }
+
+    /// The power of all nodes fails in one moment, and comes back.
+    pub(crate) async fn power_cut(&mut self, loss: impl Fn(NodeId) -> CrashLoss) {
+        let dead = std::mem::take(&mut self.nodes);
+        let crashed: Vec<_> = dead.iter().map(|node| node.disk.crash(loss(node.node.id()))).collect();
+        for node in &dead {
+            self.network.remove(&name(node.node.id()));
+        }
+        for (node, disk) in dead.into_iter().zip(crashed) {
+            node.node.shutdown().await;
+            self.start(node.node.id(), disk, node.machine.reopened()).await;
+        }
+    }
+
+    pub(crate) fn isolate(&self, id: NodeId) {
+        for other in self.nodes.iter().map(|node| node.node.id()).filter(|other| *other != id) {
+            self.network.cut(&name(id), &name(other));
+        }
+    }
+
+    pub(crate) async fn leader(&self, except: Option<NodeId>) -> &MemoryNode {
         eventually("a leader", async || {
-            let nodes = self.nodes.iter().map(|(node, _)| node);
-            nodes
-                .filter(|node| Some(node.id()) != except)
-                .find(|node| node.leadership().borrow().ready)
+            let mut others = self.nodes.iter().filter(|node| Some(node.node.id()) != except);
+            others.find(|node| node.node.leadership().borrow().ready)
         })
         .await
     }
-}
 
-#[tokio::test]
-async fn a_cluster_in_memory_replaces_a_leader_that_is_cut_off_and_takes_it_back() {
-    let memory = three().await;
-    let first = memory.leader(None).await;
-    first.propose(b"before").await.unwrap();
-    let name = format!("n{}", first.id());
-    for other in ["n1", "n2", "n3"] {
-        if other != name {
-            memory.network.cut(&name, other);
+    pub(crate) fn follower(&self, leader: NodeId) -> &MemoryNode {
+        self.nodes.iter().find(|node| node.node.id() != leader).unwrap()
+    }
+
+    /// Waits until all nodes have applied an entry.
+    pub(crate) async fn applied(&self, index: u64) {
+        for node in &self.nodes {
+            node.applied(index).await;
         }
     }
-    // Proposed to a leader that is cut off: not acknowledged, whatever becomes of it.
-    let lost = first.propose(b"cut off");
-    let second = memory.leader(Some(first.id())).await;
-    second.propose(b"after").await.unwrap();
-    memory.network.heal();
-    let lost = timeout(Duration::from_secs(20), lost)
-        .await
-        .expect("an answer in time");
-    assert_eq!(lost, Err(ProposeError::Unknown));
-    for (node, machine) in &memory.nodes {
-        eventually("all agree", async || {
-            let values = machine.state().values.clone();
-            (values == ["before", "after"]).then_some(())
+}
+
+impl MemoryNode {
+    pub(crate) async fn applied(&self, index: u64) {
+        eventually("an entry is applied", async || {
+            self.machine.state().position.filter(|position| position.index >= index)
         })
         .await;
-        assert!(node.leadership().borrow().term > 0);
     }
-}
-
-#[tokio::test]
-async fn a_node_that_was_cut_off_does_not_disturb_the_leader() {
-    let memory = three().await;
-    let first = memory.leader(None).await;
-    let term = first.leadership().borrow().term;
-    let away = (1..=3).find(|id| *id != first.id()).unwrap();
-    for other in 1..=3 {
-        if other != away {
-            memory
-                .network
-                .cut(&format!("n{away}"), &format!("n{other}"));
-        }
-    }
-    // Several election timeouts: without pre-vote its term would rise meanwhile.
-    tokio::time::sleep(Duration::from_secs(4)).await;
-    memory.network.heal();
-    let index = first.propose(b"on").await.unwrap();
-    let (_, machine) = &memory.nodes[away as usize - 1];
-    eventually("it follows again", async || {
-        machine
-            .state()
-            .position
-            .filter(|position| position.index >= index)
-    })
-    .await;
-    assert_eq!(first.leadership().borrow().term, term);
-    assert!(first.leadership().borrow().is_leader);
 }

@@ -158,16 +158,19 @@ where
     /// This node answers.
     async fn local(&mut self, request: Request<Body>) -> Result<Response<Body>, Status> {
         let path = request.uri().path().to_owned();
+        let is_forwarded = request.headers().contains_key(FORWARDED_HEADER);
         let Ok(response) = self.inner.call(request).await;
         let response = sized(response);
         if is_unknown(&response) {
             return Err(Method::of(&path)?.unknown());
         }
-        match response.extensions().get::<Delivered>() {
-            Some(delivered) => {
-                let token = delivered.token.clone();
-                Ok(guarded(&self.api.shard, response, token))
-            }
+        // The node that holds the worker's connection delivers, and returns what it cannot deliver.
+        let delivered = response
+            .extensions()
+            .get::<Delivered>()
+            .filter(|_| !is_forwarded);
+        match delivered.map(|delivered| delivered.token.clone()) {
+            Some(token) => Ok(guarded(&self.api.shard, response, token)),
             None => Ok(response),
         }
     }

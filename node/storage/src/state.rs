@@ -261,11 +261,11 @@ impl<R: Record> StateStore<R> {
     pub fn install(&self, staged: Staged) -> Result<(), StateError> {
         let shared = self.shared();
         let disk = &*shared.disk;
-        let Staged { dir: staging, manifest, moved, present } = staged;
+        let Staged { manifest, moved, present } = staged;
         // Held throughout: the keeper must not name a file meanwhile.
         let mut files = shared.files();
         for entry in &moved {
-            let from = staging.join(&entry.name);
+            let from = staging::staged_path(&shared.dir, &entry.name);
             disk.rename(&from, &shared.dir.join(&entry.name)).map_err(StateError::io("rename", &from))?;
         }
         disk.sync_dir(&shared.dir).map_err(StateError::io("fsync", &shared.dir))?;

@@ -12,7 +12,7 @@ use super::packed::{Complete, Packed};
 use super::record::Record;
 use super::record_file::RecordReader;
 use super::shared::{Counts, Durable, Shared, Wake};
-use super::staging::STAGING_DIR;
+use super::staging::remove_staged;
 use crate::disk::Disk;
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -84,8 +84,7 @@ fn is_data(name: &str) -> bool {
 
 /// Removes what a crash left: files without a name in the manifest, staged files, old indexes.
 fn clean(disk: &dyn Disk, factory: &dyn IndexFactory, dir: &Path, local: &LocalManifest) -> Result<(), StateError> {
-    let staging = dir.join(STAGING_DIR);
-    disk.remove_dir_all(&staging).map_err(StateError::io("remove", &staging))?;
+    remove_staged(disk, dir)?;
     let index = format!("{INDEX_PREFIX}{}", local.index);
     for name in disk.list(dir).map_err(StateError::io("list", dir))? {
         let path = dir.join(&name);

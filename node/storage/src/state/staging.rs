@@ -9,7 +9,24 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub(crate) const STAGING_DIR: &str = "stage";
+/// End of the names of files on their way in.
+pub(crate) const STAGED_SUFFIX: &str = ".staged";
+
+/// Where a file lies until it is installed.
+pub(crate) fn staged_path(dir: &Path, name: &str) -> PathBuf {
+    dir.join(format!("{name}{STAGED_SUFFIX}"))
+}
+
+/// Removes the files of an earlier staging.
+pub(crate) fn remove_staged(disk: &dyn Disk, dir: &Path) -> Result<(), StateError> {
+    for name in disk.list(dir).map_err(StateError::io("list", dir))? {
+        if name.ends_with(STAGED_SUFFIX) {
+            let path = dir.join(&name);
+            disk.remove(&path).map_err(StateError::io("remove", &path))?;
+        }
+    }
+    Ok(())
+}
 
 /// Collects the files of a manifest that this node lacks. One at a time per store: a new one
 /// throws the files of an earlier one away.
@@ -28,7 +45,6 @@ pub struct Staging {
 /// [`StateStore::install`](super::StateStore::install).
 #[derive(Debug)]
 pub struct Staged {
-    pub(crate) dir: PathBuf,
     pub(crate) manifest: Manifest,
     pub(crate) moved: Vec<FileEntry>,
     pub(crate) present: Vec<Arc<HeldFile>>,
@@ -37,14 +53,12 @@ pub struct Staged {
 impl Staging {
     pub(crate) fn start(
         disk: Arc<dyn Disk>,
-        state_dir: &Path,
+        dir: &Path,
         manifest: Manifest,
         local: &PinnedManifest,
     ) -> Result<Self, StateError> {
         manifest.check().map_err(StateError::Staged)?;
-        let dir = state_dir.join(STAGING_DIR);
-        disk.remove_dir_all(&dir).map_err(StateError::io("remove", &dir))?;
-        disk.create_dir_all(&dir).map_err(StateError::io("create", &dir))?;
+        remove_staged(&*disk, dir)?;
         let mut missing = Vec::new();
         let mut present = Vec::new();
         for entry in manifest.files() {
@@ -53,7 +67,7 @@ impl Staging {
                 None => missing.push(entry.clone()),
             }
         }
-        Ok(Self { disk, dir, manifest, missing, present, open: BTreeMap::new() })
+        Ok(Self { disk, dir: dir.to_path_buf(), manifest, missing, present, open: BTreeMap::new() })
     }
 
     /// The files that must be written, with their lengths.
@@ -73,7 +87,7 @@ impl Staging {
         if offset.checked_add(bytes.len() as u64).is_none_or(|end| end > entry.len) {
             return Err(StateError::Staged(format!("{name} is only {} bytes long", entry.len)));
         }
-        let path = self.dir.join(name);
+        let path = staged_path(&self.dir, name);
         let file = match self.open.get(name) {
             Some(file) => file.clone(),
             None => {
@@ -92,7 +106,7 @@ impl Staging {
     /// [`StateError::Io`].
     pub fn finish(self) -> Result<Staged, StateError> {
         for entry in &self.missing {
-            let path = self.dir.join(&entry.name);
+            let path = staged_path(&self.dir, &entry.name);
             let Some(file) = self.open.get(&entry.name) else {
                 return Err(StateError::Staged(format!("{} was not received", entry.name)));
             };
@@ -107,6 +121,6 @@ impl Staging {
             }
         }
         self.disk.sync_dir(&self.dir).map_err(StateError::io("fsync", &self.dir))?;
-        Ok(Staged { dir: self.dir, manifest: self.manifest, moved: self.missing, present: self.present })
+        Ok(Staged { manifest: self.manifest, moved: self.missing, present: self.present })
     }
 }

@@ -73,7 +73,9 @@ fn for_each(
         for (key, record) in &slice {
             visit(key, record);
         }
-        let Some((last, _)) = slice.last().filter(|_| slice.len() == SLICE) else { return Ok(()) };
+        let Some((last, _)) = slice.last().filter(|_| slice.len() == SLICE) else {
+            return Ok(());
+        };
         from = [last, &[0_u8][..]].concat().into();
     }
 }

@@ -21,7 +21,12 @@ pub struct RunRef {
 #[must_use]
 pub fn slot(namespace: NamespaceNumber, workflow_id: &str) -> u16 {
     let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
-    for byte in namespace.0.to_be_bytes().iter().chain(workflow_id.as_bytes()) {
+    for byte in namespace
+        .0
+        .to_be_bytes()
+        .iter()
+        .chain(workflow_id.as_bytes())
+    {
         hash ^= u64::from(*byte);
         hash = hash.wrapping_mul(0x0100_0000_01b3);
     }

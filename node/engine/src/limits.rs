@@ -49,7 +49,9 @@ fn set_limit(limits: &mut Limits, key: &str, value: &Value) -> Result<(), &'stat
         "history.maximumsignalsperexecution" => limits.signals_max = signed(value)?,
         "history.maximumbufferedeventsbatch" => limits.buffered_events_max = count(value)?,
         "limit.maxidlength" => limits.id_length_max = count(value)?,
-        "history.workflowidreuseminimalinterval" => limits.workflow_id_reuse_interval = span(value)?,
+        "history.workflowidreuseminimalinterval" => {
+            limits.workflow_id_reuse_interval = span(value)?
+        }
         "system.enableactivityeagerexecution" => limits.eager_activities = switch(value)?,
         "system.enableeagerworkflowstart" => limits.eager_start = switch(value)?,
         _ => {}
@@ -58,7 +60,10 @@ fn set_limit(limits: &mut Limits, key: &str, value: &Value) -> Result<(), &'stat
 }
 
 fn signed(value: &Value) -> Result<i64, &'static str> {
-    value.as_i64().filter(|number| *number >= 0).ok_or("a whole number, not negative")
+    value
+        .as_i64()
+        .filter(|number| *number >= 0)
+        .ok_or("a whole number, not negative")
 }
 
 fn count(value: &Value) -> Result<u64, &'static str> {
@@ -74,10 +79,15 @@ fn span(value: &Value) -> Result<Span, &'static str> {
     const EXPECTED: &str = "a duration like \"10s\", or seconds";
     let nanos = match value {
         Value::String(text) => duration_nanoseconds(text),
-        Value::Number(number) => number.as_i64().and_then(|seconds| seconds.checked_mul(1_000_000_000)),
+        Value::Number(number) => number
+            .as_i64()
+            .and_then(|seconds| seconds.checked_mul(1_000_000_000)),
         Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
     };
-    nanos.filter(|nanos| (0..=SPAN_MAX.0).contains(nanos)).map(Span).ok_or(EXPECTED)
+    nanos
+        .filter(|nanos| (0..=SPAN_MAX.0).contains(nanos))
+        .map(Span)
+        .ok_or(EXPECTED)
 }
 
 #[cfg(test)]

@@ -40,7 +40,10 @@ pub(crate) fn insert(set: &mut WriteSet<'_>, mut namespace: Namespace) -> Result
 
 /// Writes a namespace back.
 pub(crate) fn write(set: &mut WriteSet<'_>, namespace: Namespace) {
-    set.put(keys::namespace_key(namespace.number), Record::Namespace(namespace));
+    set.put(
+        keys::namespace_key(namespace.number),
+        Record::Namespace(namespace),
+    );
 }
 
 /// A namespace without any settings of its own. Number and creation time are given by [`insert`].
@@ -82,9 +85,13 @@ pub(crate) fn check_clusters(
     clusters: &[ClusterReplicationConfig],
 ) -> Result<(), Refusal> {
     let names = clusters.iter().map(|cluster| cluster.cluster_name.as_str());
-    let mut named = std::iter::once(active).filter(|name| !name.is_empty()).chain(names);
+    let mut named = std::iter::once(active)
+        .filter(|name| !name.is_empty())
+        .chain(names);
     match named.find(|name| *name != CLUSTER_NAME) {
-        Some(other) => Err(Refusal::InvalidArgument(format!("Invalid cluster name: {other}"))),
+        Some(other) => Err(Refusal::InvalidArgument(format!(
+            "Invalid cluster name: {other}"
+        ))),
         None => Ok(()),
     }
 }
@@ -122,7 +129,9 @@ pub(crate) fn check_state_change(from: i32, to: i32) -> Result<(), Refusal> {
     }
     match (NamespaceState::try_from(from), NamespaceState::try_from(to)) {
         (Ok(Registered), Ok(Deprecated | Deleted)) | (Ok(Deprecated), Ok(Deleted)) => Ok(()),
-        _ => Err(Refusal::InvalidArgument("Invalid namespace state update.".to_owned())),
+        _ => Err(Refusal::InvalidArgument(
+            "Invalid namespace state update.".to_owned(),
+        )),
     }
 }
 
@@ -144,7 +153,11 @@ pub(crate) fn add_search_attributes(
         if name.is_empty() || namespace.search_attributes.contains_key(name) {
             continue;
         }
-        let same = namespace.search_attributes.values().filter(|known| *known == value_type).count();
+        let same = namespace
+            .search_attributes
+            .values()
+            .filter(|known| *known == value_type)
+            .count();
         let (type_name, limit) = type_and_limit(*value_type);
         if same >= limit {
             return Err(Refusal::InvalidArgument(format!(
@@ -152,7 +165,9 @@ pub(crate) fn add_search_attributes(
                  attribute of type {type_name}."
             )));
         }
-        namespace.search_attributes.insert(name.clone(), *value_type);
+        namespace
+            .search_attributes
+            .insert(name.clone(), *value_type);
     }
     Ok(())
 }

@@ -10,7 +10,9 @@ const FAIRNESS_KEY_BYTES_MAX: usize = 64;
 /// # Errors
 /// Temporal's text.
 pub(crate) fn validate(priority: Option<&Priority>) -> Result<(), String> {
-    let Some(priority) = priority else { return Ok(()) };
+    let Some(priority) = priority else {
+        return Ok(());
+    };
     if priority.priority_key < 0 {
         return Err("priority key can't be negative".to_owned());
     }

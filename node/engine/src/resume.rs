@@ -5,7 +5,9 @@
 
 use crate::id::QueueKey;
 use crate::reply::Fault;
-use crate::tables::keys::{due_prefix, due_time, prefix_end, queue_of_key, queue_prefix, queues_prefix};
+use crate::tables::keys::{
+    due_prefix, due_time, prefix_end, queue_of_key, queue_prefix, queues_prefix,
+};
 use crate::tables::{Key, Tables};
 use crate::time::Timestamp;
 

@@ -60,7 +60,9 @@ pub fn validate(policy: &RetryPolicy) -> Result<(), String> {
     let initial = Span::from_proto(policy.initial_interval.as_ref());
     let maximum = Span::from_proto(policy.maximum_interval.as_ref());
     if !maximum.is_zero() && maximum < initial {
-        return Err("MaximumInterval cannot be less than InitialInterval on retry policy.".to_owned());
+        return Err(
+            "MaximumInterval cannot be less than InitialInterval on retry policy.".to_owned(),
+        );
     }
     if policy.maximum_attempts < 0 {
         return Err("MaximumAttempts cannot be negative on retry policy.".to_owned());
@@ -75,8 +77,13 @@ pub fn validate(policy: &RetryPolicy) -> Result<(), String> {
     Ok(())
 }
 
-const TIMEOUT_NAMES: [&str; 5] =
-    ["Unspecified", "StartToClose", "ScheduleToStart", "ScheduleToClose", "Heartbeat"];
+const TIMEOUT_NAMES: [&str; 5] = [
+    "Unspecified",
+    "StartToClose",
+    "ScheduleToStart",
+    "ScheduleToClose",
+    "Heartbeat",
+];
 
 /// Temporal's short name of a time-out type, as messages and non-retryable types use it.
 #[must_use]
@@ -99,16 +106,21 @@ pub fn is_negative(duration: Option<&prost_types::Duration>) -> bool {
 /// Whether a failure may be tried again at all, before attempts and time are looked at.
 #[must_use]
 pub fn is_retryable(failure: &Failure, policy: &RetryPolicy) -> bool {
-    let listed = |name: &str| policy.non_retryable_error_types.iter().any(|entry| entry == name);
+    let listed = |name: &str| {
+        policy
+            .non_retryable_error_types
+            .iter()
+            .any(|entry| entry == name)
+    };
     match failure.failure_info.as_ref() {
         Some(FailureInfo::TerminatedFailureInfo(_) | FailureInfo::CanceledFailureInfo(_)) => false,
         Some(FailureInfo::TimeoutFailureInfo(info)) => match info.timeout_type() {
             timeout @ (TimeoutType::StartToClose | TimeoutType::Heartbeat) => {
                 !listed(&format!("{TIMEOUT_TYPE_PREFIX}{}", timeout_name(timeout)))
             }
-            TimeoutType::Unspecified | TimeoutType::ScheduleToStart | TimeoutType::ScheduleToClose => {
-                false
-            }
+            TimeoutType::Unspecified
+            | TimeoutType::ScheduleToStart
+            | TimeoutType::ScheduleToClose => false,
         },
         Some(FailureInfo::ServerFailureInfo(info)) => !info.non_retryable,
         Some(FailureInfo::ApplicationFailureInfo(info)) => {
@@ -137,7 +149,9 @@ pub fn next_backoff(
     if policy.maximum_attempts > 0 && attempt >= policy.maximum_attempts {
         return Err(RetryState::MaximumAttemptsReached);
     }
-    let wait = failure.and_then(next_retry_delay).unwrap_or_else(|| interval(policy, attempt));
+    let wait = failure
+        .and_then(next_retry_delay)
+        .unwrap_or_else(|| interval(policy, attempt));
     if expires_at != Timestamp(0) && now.after(wait) > expires_at {
         return Err(RetryState::Timeout);
     }
@@ -150,8 +164,15 @@ pub fn next_backoff(
 pub fn interval(policy: &RetryPolicy, attempt: i32) -> Span {
     let initial = Span::from_proto(policy.initial_interval.as_ref());
     let maximum = Span::from_proto(policy.maximum_interval.as_ref());
-    let cap = if maximum.is_zero() { crate::time::SPAN_MAX } else { maximum };
-    #[expect(clippy::cast_precision_loss, reason = "nanoseconds of 100 years lose below a microsecond")]
+    let cap = if maximum.is_zero() {
+        crate::time::SPAN_MAX
+    } else {
+        maximum
+    };
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "nanoseconds of 100 years lose below a microsecond"
+    )]
     let (mut wait, cap_nanos) = (initial.0 as f64, cap.0 as f64);
     for _ in 1..attempt {
         if wait >= cap_nanos || policy.backoff_coefficient <= 1.0 {
@@ -162,16 +183,20 @@ pub fn interval(policy: &RetryPolicy, attempt: i32) -> Span {
     if wait >= cap_nanos {
         return cap.min(crate::time::SPAN_MAX);
     }
-    #[expect(clippy::cast_possible_truncation, reason = "below the cap, which is an i64")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "below the cap, which is an i64"
+    )]
     Span(wait as i64)
 }
 
 /// The delay that an application failure asks for; it overrides the policy and its cap.
 fn next_retry_delay(failure: &Failure) -> Option<Span> {
     match failure.failure_info.as_ref() {
-        Some(FailureInfo::ApplicationFailureInfo(info)) => {
-            info.next_retry_delay.as_ref().map(|delay| Span::from_proto(Some(delay)))
-        }
+        Some(FailureInfo::ApplicationFailureInfo(info)) => info
+            .next_retry_delay
+            .as_ref()
+            .map(|delay| Span::from_proto(Some(delay))),
         Some(_) | None => None,
     }
 }
@@ -192,7 +217,9 @@ mod tests {
     #[test]
     fn intervals_grow_to_the_cap() {
         let policy = policy(1_000, 1.5, 2_000);
-        let waits: Vec<i64> = (1..5).map(|attempt| interval(&policy, attempt).0 / 1_000_000).collect();
+        let waits: Vec<i64> = (1..5)
+            .map(|attempt| interval(&policy, attempt).0 / 1_000_000)
+            .collect();
         assert_eq!(waits, [1_000, 1_500, 2_000, 2_000]);
         assert_eq!(interval(&policy, i32::MAX), Span::millis(2_000));
     }
@@ -203,7 +230,10 @@ mod tests {
             initial_interval: Some(Span::seconds(3).to_proto()),
             ..RetryPolicy::default()
         }));
-        assert_eq!(Span::from_proto(filled.maximum_interval.as_ref()), Span::seconds(300));
+        assert_eq!(
+            Span::from_proto(filled.maximum_interval.as_ref()),
+            Span::seconds(300)
+        );
         assert!(validate(&filled).is_ok());
     }
 
@@ -212,7 +242,13 @@ mod tests {
         let policy = policy(1_000, 2.0, 0);
         let now = Timestamp(Span::seconds(100).0);
         let at = |seconds| Timestamp(Span::seconds(seconds).0);
-        assert_eq!(next_backoff(&policy, 1, None, now, at(101)), Ok(Span::seconds(1)));
-        assert_eq!(next_backoff(&policy, 2, None, now, at(101)), Err(RetryState::Timeout));
+        assert_eq!(
+            next_backoff(&policy, 1, None, now, at(101)),
+            Ok(Span::seconds(1))
+        );
+        assert_eq!(
+            next_backoff(&policy, 2, None, now, at(101)),
+            Err(RetryState::Timeout)
+        );
     }
 }

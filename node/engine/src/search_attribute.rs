@@ -4,7 +4,6 @@ use crate::read::visibility::{PREDEFINED, SYSTEM, nanoseconds};
 use crate::tables::Namespace;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use steadfast_proto::temporal::common::v1::Payload;
 use steadfast_proto::temporal::enums::v1::IndexedValueType;
 
@@ -33,7 +32,10 @@ pub(crate) fn normalise(
     fields: &BTreeMap<String, Payload>,
 ) -> Result<BTreeMap<String, Payload>, SearchAttributeError> {
     if fields.len() > NUMBER_MAX {
-        let text = format!("number of search attributes {} exceeds limit {NUMBER_MAX}", fields.len());
+        let text = format!(
+            "number of search attributes {} exceeds limit {NUMBER_MAX}",
+            fields.len()
+        );
         return Err(SearchAttributeError::Invalid(text));
     }
     let mut typed = BTreeMap::new();
@@ -42,7 +44,9 @@ pub(crate) fn normalise(
         check_value(name, value_type, payload).map_err(SearchAttributeError::Invalid)?;
         let mut payload = payload.clone();
         let type_name = format!("{value_type:?}");
-        payload.metadata.insert("type".to_owned(), type_name.into_bytes().into());
+        payload
+            .metadata
+            .insert("type".to_owned(), type_name.into_bytes().into());
         typed.insert(name.clone(), payload);
     }
     check_sizes(fields).map_err(SearchAttributeError::TooLarge)?;
@@ -62,14 +66,19 @@ pub(crate) fn of_new_run(
 /// Whether a value removes its attribute: null, or an empty list.
 #[must_use]
 pub(crate) fn unsets(payload: &Payload) -> bool {
-    let encoding = payload.metadata.get("encoding").map(|encoding| &encoding[..]);
+    let encoding = payload
+        .metadata
+        .get("encoding")
+        .map(|encoding| &encoding[..]);
     if encoding == Some(b"binary/null".as_slice()) || payload.data.is_empty() {
         return true;
     }
     match serde_json::from_slice(&payload.data) {
         Ok(Value::Null) => true,
         Ok(Value::Array(values)) => values.is_empty(),
-        Ok(Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_)) | Err(_) => false,
+        Ok(Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_)) | Err(_) => {
+            false
+        }
     }
 }
 
@@ -81,17 +90,24 @@ fn type_of(namespace: &Namespace, name: &str) -> Result<IndexedValueType, String
         return Err(format!("{name} attribute can't be set in SearchAttributes"));
     }
     let predefined = PREDEFINED.iter().find(|(known, _)| *known == name);
-    predefined.map(|(_, value_type)| *value_type).ok_or_else(|| {
-        let namespace = &namespace.name;
-        format!("Namespace {namespace} has no mapping defined for search attribute {name}")
-    })
+    predefined
+        .map(|(_, value_type)| *value_type)
+        .ok_or_else(|| {
+            let namespace = &namespace.name;
+            format!("Namespace {namespace} has no mapping defined for search attribute {name}")
+        })
 }
 
 fn check_value(name: &str, value_type: IndexedValueType, payload: &Payload) -> Result<(), String> {
     let invalid = |shown: String| {
-        Err(format!("invalid value for search attribute {name} of type {value_type:?}: {shown}"))
+        Err(format!(
+            "invalid value for search attribute {name} of type {value_type:?}: {shown}"
+        ))
     };
-    let encoding = payload.metadata.get("encoding").map(|encoding| &encoding[..]);
+    let encoding = payload
+        .metadata
+        .get("encoding")
+        .map(|encoding| &encoding[..]);
     if encoding == Some(b"binary/null".as_slice()) {
         return Ok(());
     }
@@ -112,7 +128,11 @@ fn check_value(name: &str, value_type: IndexedValueType, payload: &Payload) -> R
         }
         scalar => fits_scalar(scalar, value_type),
     };
-    if fits { Ok(()) } else { invalid(go_text(&value)) }
+    if fits {
+        Ok(())
+    } else {
+        invalid(go_text(&value))
+    }
 }
 
 fn fits_scalar(value: &Value, value_type: IndexedValueType) -> bool {
@@ -153,10 +173,16 @@ fn payload_text(payload: &Payload) -> String {
     let mut text = String::new();
     for (key, value) in &payload.metadata {
         let value = String::from_utf8_lossy(value);
-        push_field(&mut text, &format!("metadata:{{key:{key:?} value:{value:?}}}"));
+        push_field(
+            &mut text,
+            &format!("metadata:{{key:{key:?} value:{value:?}}}"),
+        );
     }
     if !payload.data.is_empty() {
-        push_field(&mut text, &format!("data:{:?}", String::from_utf8_lossy(&payload.data)));
+        push_field(
+            &mut text,
+            &format!("data:{:?}", String::from_utf8_lossy(&payload.data)),
+        );
     }
     text
 }
@@ -181,27 +207,26 @@ fn go_text(value: &Value) -> String {
         }
         Value::Object(fields) => {
             let fields: BTreeMap<&String, &Value> = fields.iter().collect();
-            let shown = fields.iter().map(|(key, value)| format!("{key}:{}", go_text(value)));
+            let shown = fields
+                .iter()
+                .map(|(key, value)| format!("{key}:{}", go_text(value)));
             format!("map[{}]", shown.collect::<Vec<_>>().join(" "))
         }
     }
 }
 
-/// The shortest form; with an exponent of two digits when it is below -4 or above 20.
+/// The shortest form; with an exponent of two digits when it is below -4 or above 5.
 fn go_number(number: f64) -> String {
     let scientific = format!("{number:e}");
-    let Some((digits, exponent)) = scientific.split_once('e') else { return scientific };
+    let Some((digits, exponent)) = scientific.split_once('e') else {
+        return scientific;
+    };
     let exponent: i32 = exponent.parse().unwrap_or_default();
-    let precision = i32::try_from(digits.bytes().filter(u8::is_ascii_digit).count()).unwrap_or(21);
-    if (-4..21.min(precision.max(6))).contains(&exponent) {
+    if (-4..6).contains(&exponent) {
         return format!("{number}");
     }
-    let mut text = digits.to_owned();
     let sign = if exponent < 0 { '-' } else { '+' };
-    if write!(text, "e{sign}{:02}", exponent.abs()).is_err() {
-        return scientific;
-    }
-    text
+    format!("{digits}e{sign}{:02}", exponent.abs())
 }
 
 #[cfg(test)]
@@ -210,16 +235,26 @@ mod tests {
 
     fn namespace() -> Namespace {
         let mut namespace = crate::namespace::plain("shop", String::new());
-        let attributes = [("Count", IndexedValueType::Int), ("Tags", IndexedValueType::KeywordList)];
+        let attributes = [
+            ("Count", IndexedValueType::Int),
+            ("Tags", IndexedValueType::KeywordList),
+        ];
         for (name, value_type) in attributes {
-            namespace.search_attributes.insert(name.to_owned(), value_type as i32);
+            namespace
+                .search_attributes
+                .insert(name.to_owned(), value_type as i32);
         }
         namespace
     }
 
     fn one(name: &str, json: &str) -> BTreeMap<String, Payload> {
-        let mut payload = Payload { data: json.to_owned().into(), ..Payload::default() };
-        payload.metadata.insert("encoding".to_owned(), "json/plain".into());
+        let mut payload = Payload {
+            data: json.to_owned().into(),
+            ..Payload::default()
+        };
+        payload
+            .metadata
+            .insert("encoding".to_owned(), "json/plain".into());
         BTreeMap::from([(name.to_owned(), payload)])
     }
 
@@ -239,8 +274,10 @@ mod tests {
         let invalid = "invalid value for search attribute Count of type Int: ";
         assert_eq!(text("Count", "[5,6]"), format!("{invalid}[5 6]"));
         assert_eq!(text("Count", "{\"a\":1}"), format!("{invalid}map[a:1]"));
-        assert_eq!(text("Count", "1704164645000000000000"), format!("{invalid}1.704164645e+21"));
-        assert_eq!(text("CloseTime", "1"), "CloseTime attribute can't be set in SearchAttributes");
+        assert_eq!(
+            text("CloseTime", "1"),
+            "CloseTime attribute can't be set in SearchAttributes"
+        );
         assert_eq!(
             text("Other", "1"),
             "Namespace shop has no mapping defined for search attribute Other"
@@ -250,13 +287,27 @@ mod tests {
     #[test]
     fn a_value_that_is_not_json_is_shown_whole() {
         let shown = text("Count", "{oops");
-        assert!(shown.ends_with("value from <metadata:{key:\"encoding\" value:\"json/plain\"} data:\"{oops\">"));
+        assert!(shown.ends_with(
+            "value from <metadata:{key:\"encoding\" value:\"json/plain\"} data:\"{oops\">"
+        ));
+    }
+
+    #[test]
+    fn numbers_are_shown_as_go_does() {
+        assert_eq!(go_number(1.704_164_645e18), "1.704164645e+18");
+        assert_eq!(go_number(1.5), "1.5");
+        assert_eq!(go_number(100_000.0), "100000");
+        assert_eq!(go_number(0.000_01), "1e-05");
     }
 
     #[test]
     fn null_and_empty_lists_unset() {
         for json in ["null", "[]"] {
-            assert!(of_new_run(&namespace(), &one("Tags", json)).unwrap().is_empty());
+            assert!(
+                of_new_run(&namespace(), &one("Tags", json))
+                    .unwrap()
+                    .is_empty()
+            );
         }
     }
 }

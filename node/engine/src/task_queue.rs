@@ -20,8 +20,13 @@ const STALE_MAX: usize = 64;
 pub fn push(set: &mut WriteSet<'_>, queue: &QueueKey, task: QueueTask) -> u64 {
     let sequence = set.meta.next_task;
     set.meta.next_task += 1;
-    set.put(keys::queue_task_key(queue, sequence), Record::QueueTask(task));
-    set.effects.push(Effect::TaskQueued { queue: queue.clone() });
+    set.put(
+        keys::queue_task_key(queue, sequence),
+        Record::QueueTask(task),
+    );
+    set.effects.push(Effect::TaskQueued {
+        queue: queue.clone(),
+    });
     sequence
 }
 
@@ -52,7 +57,11 @@ pub fn take_reservation(
     set: &mut WriteSet<'_>,
     queue: &QueueKey,
 ) -> Result<Option<Reservation>, Fault> {
-    let Some(position) = set.reservations.iter().position(|waiting| waiting.queue == *queue) else {
+    let Some(position) = set
+        .reservations
+        .iter()
+        .position(|waiting| waiting.queue == *queue)
+    else {
         return Ok(None);
     };
     if head(set, queue)?.is_some() {
@@ -71,7 +80,9 @@ pub fn claim(
     reservation: &Reservation,
 ) -> Result<Option<Box<AssignedTask>>, Fault> {
     for _ in 0..STALE_MAX {
-        let Some((key, entry)) = head(set, &reservation.queue)? else { return Ok(None) };
+        let Some((key, entry)) = head(set, &reservation.queue)? else {
+            return Ok(None);
+        };
         let sequence = sequence_of(&key)?;
         set.delete(key);
         let assigned = match reservation.queue.kind {
@@ -80,11 +91,16 @@ pub fn claim(
         };
         if let Some(task) = assigned {
             let (reservation, task) = (reservation.clone(), Box::new(task));
-            set.effects.push(Effect::TaskAssigned { reservation, task: task.clone() });
+            set.effects.push(Effect::TaskAssigned {
+                reservation,
+                task: task.clone(),
+            });
             return Ok(Some(task));
         }
     }
-    set.effects.push(Effect::TaskQueued { queue: reservation.queue.clone() });
+    set.effects.push(Effect::TaskQueued {
+        queue: reservation.queue.clone(),
+    });
     Ok(None)
 }
 
@@ -93,7 +109,9 @@ fn claim_workflow_task(
     reservation: &Reservation,
     entry: &QueueTask,
 ) -> Result<Option<AssignedTask>, Fault> {
-    let Some(mut execution) = Execution::load(set, &entry.run)? else { return Ok(None) };
+    let Some(mut execution) = Execution::load(set, &entry.run)? else {
+        return Ok(None);
+    };
     if !execution.is_claimable(entry) {
         return Ok(None);
     }
@@ -108,7 +126,9 @@ fn claim_activity(
     entry: &QueueTask,
     sequence: u64,
 ) -> Result<Option<AssignedTask>, Fault> {
-    let Some(mut execution) = Execution::load(set, &entry.run)? else { return Ok(None) };
+    let Some(mut execution) = Execution::load(set, &entry.run)? else {
+        return Ok(None);
+    };
     let Some(pending) = activity::claimable(&execution, entry.subject, sequence)? else {
         return Ok(None);
     };
@@ -118,6 +138,10 @@ fn claim_activity(
 }
 
 fn sequence_of(key: &[u8]) -> Result<u64, Fault> {
-    let tail = key.len().checked_sub(8).and_then(|start| key[start..].try_into().ok());
-    tail.map(u64::from_be_bytes).ok_or_else(|| Fault::Decode("a queue's key is short".to_owned()))
+    let tail = key
+        .len()
+        .checked_sub(8)
+        .and_then(|start| key[start..].try_into().ok());
+    tail.map(u64::from_be_bytes)
+        .ok_or_else(|| Fault::Decode("a queue's key is short".to_owned()))
 }

@@ -35,13 +35,21 @@ impl Timestamp {
     #[must_use]
     pub fn to_proto(self) -> prost_types::Timestamp {
         let nanos = i32::try_from(self.0.rem_euclid(NANOS)).unwrap_or_default();
-        prost_types::Timestamp { seconds: self.0.div_euclid(NANOS), nanos }
+        prost_types::Timestamp {
+            seconds: self.0.div_euclid(NANOS),
+            nanos,
+        }
     }
 
     /// From protobuf; saturates.
     #[must_use]
     pub fn from_proto(proto: &prost_types::Timestamp) -> Self {
-        Self(proto.seconds.saturating_mul(NANOS).saturating_add(i64::from(proto.nanos)))
+        Self(
+            proto
+                .seconds
+                .saturating_mul(NANOS)
+                .saturating_add(i64::from(proto.nanos)),
+        )
     }
 }
 
@@ -71,7 +79,10 @@ impl Span {
     #[must_use]
     pub fn to_proto(self) -> prost_types::Duration {
         let nanos = i32::try_from(self.0 % NANOS).unwrap_or_default();
-        prost_types::Duration { seconds: self.0 / NANOS, nanos }
+        prost_types::Duration {
+            seconds: self.0 / NANOS,
+            nanos,
+        }
     }
 
     /// As protobuf, absent when zero.
@@ -84,8 +95,13 @@ impl Span {
     /// at the border and count as zero here.
     #[must_use]
     pub fn from_proto(proto: Option<&prost_types::Duration>) -> Self {
-        let Some(proto) = proto else { return Self::ZERO };
-        let nanos = proto.seconds.saturating_mul(NANOS).saturating_add(i64::from(proto.nanos));
+        let Some(proto) = proto else {
+            return Self::ZERO;
+        };
+        let nanos = proto
+            .seconds
+            .saturating_mul(NANOS)
+            .saturating_add(i64::from(proto.nanos));
         Self(nanos.clamp(0, SPAN_MAX.0))
     }
 }

@@ -6,9 +6,13 @@
 //! the commands. The verbs are in `verbs/`, one file per group. After each step the invariants of
 //! the state and what a new leader would resume are checked.
 
+#![cfg(test)]
+
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
+#[path = "workflows/memory.rs"]
+mod memory;
 #[path = "verbs/verbs.rs"]
 mod verbs;
 #[path = "workflows/world.rs"]
@@ -19,13 +23,18 @@ const SEPARATOR: &str = "----";
 #[test]
 fn scripts_have_their_transcripts() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts");
-    let entries = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
-    let mut paths: Vec<PathBuf> =
-        entries.filter(|path| path.extension().is_some_and(|end| end == "txt")).collect();
+    let entries = std::fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let mut paths: Vec<PathBuf> = entries
+        .filter(|path| path.extension().is_some_and(|end| end == "txt"))
+        .collect();
     paths.sort();
     assert!(!paths.is_empty());
     let only = std::env::var("SCRIPT").unwrap_or_default();
-    let update = ["UPDATE", "UPDATE_EXPECT"].iter().any(|name| std::env::var_os(name).is_some());
+    let update = ["UPDATE", "UPDATE_EXPECT"]
+        .iter()
+        .any(|name| std::env::var_os(name).is_some());
     let mut differences = String::new();
     for path in paths {
         let name = path.file_stem().unwrap().to_string_lossy().into_owned();
@@ -39,7 +48,11 @@ fn scripts_have_their_transcripts() {
             continue;
         }
         if update {
-            let whole = format!("{}\n{SEPARATOR}\n{}\n", script.trim_end(), transcript.trim_end());
+            let whole = format!(
+                "{}\n{SEPARATOR}\n{}\n",
+                script.trim_end(),
+                transcript.trim_end()
+            );
             std::fs::write(&path, whole).unwrap();
         } else {
             write!(differences, "{}", difference(&name, expected, &transcript)).unwrap();
@@ -52,7 +65,11 @@ fn scripts_have_their_transcripts() {
 fn difference(name: &str, expected: &str, transcript: &str) -> String {
     let expected: Vec<&str> = expected.trim().lines().collect();
     let found: Vec<&str> = transcript.trim().lines().collect();
-    let same = expected.iter().zip(&found).take_while(|(one, two)| one == two).count();
+    let same = expected
+        .iter()
+        .zip(&found)
+        .take_while(|(one, two)| one == two)
+        .count();
     let mut text = format!("\n== {name}, transcript line {}\n", same + 1);
     for line in &found[same.saturating_sub(4)..same] {
         writeln!(text, "  {line}").unwrap();

@@ -30,13 +30,19 @@ pub(super) fn check(tables: &dyn Tables, run: &Run, report: &mut Report) -> Resu
     let dense = (1..run.next_event_id).eq(events.iter().map(|event| event.event_id));
     report.require(dense, || format!("{}: event ids have gaps", name()));
     report.require(i64::try_from(bytes) == Ok(run.history_bytes), || {
-        format!("{}: {} bytes are counted, {bytes} are there", name(), run.history_bytes)
+        format!(
+            "{}: {} bytes are counted, {bytes} are there",
+            name(),
+            run.history_bytes
+        )
     });
     check_times(&events, &name, report);
     let mut links = Links::default();
     for event in &events {
         let fits = links.add(event);
-        report.require(fits, || format!("{}: event {} is out of place", name(), event.event_id));
+        report.require(fits, || {
+            format!("{}: event {} is out of place", name(), event.event_id)
+        });
     }
     check_end(run, &events, &name, report);
     Ok(())
@@ -49,9 +55,15 @@ fn check_times(events: &[HistoryEvent], name: &impl Fn() -> String, report: &mut
         if event.event_type() == EventType::ActivityTaskStarted {
             continue;
         }
-        let at = event.event_time.map_or((0, 0), |time| (time.seconds, time.nanos));
+        let at = event
+            .event_time
+            .map_or((0, 0), |time| (time.seconds, time.nanos));
         report.require(at >= last || may_be_buffered(event), || {
-            format!("{}: time runs backwards at event {}", name(), event.event_id)
+            format!(
+                "{}: time runs backwards at event {}",
+                name(),
+                event.event_id
+            )
         });
         last = last.max(at);
     }
@@ -72,15 +84,12 @@ fn may_be_buffered(event: &HistoryEvent) -> bool {
 }
 
 /// The last event of an open run asks for a task, or a task is there; of a closed one it closes.
-fn check_end(
-    run: &Run,
-    events: &[HistoryEvent],
-    name: &impl Fn() -> String,
-    report: &mut Report,
-) {
+fn check_end(run: &Run, events: &[HistoryEvent], name: &impl Fn() -> String, report: &mut Report) {
     if let Some(close) = &run.close {
         let last = events.last().map_or(0, |event| event.event_id);
-        report.require(close.event_id == last, || format!("{}: events after the close", name()));
+        report.require(close.event_id == last, || {
+            format!("{}: events after the close", name())
+        });
         return;
     }
     if run.workflow_task.is_some() || run.first_task_pending {
@@ -88,7 +97,9 @@ fn check_end(
     }
     let last = events.iter().rev().find(|event| !is_of_command(event));
     let seen = last.is_some_and(|event| event.event_type() == EventType::WorkflowTaskCompleted);
-    report.require(seen, || format!("{}: an event that no task tells of", name()));
+    report.require(seen, || {
+        format!("{}: an event that no task tells of", name())
+    });
 }
 
 fn is_of_command(event: &HistoryEvent) -> bool {

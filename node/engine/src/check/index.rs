@@ -39,15 +39,21 @@ fn check_queues(
     let mut entries: Vec<(TaskKind, u64, QueueTask)> = Vec::new();
     for_each(tables, &queues_prefix(), |key, record| {
         let decoded = queue_of_key(key);
-        report.require(decoded.is_some(), || format!("a queue's key has no meaning: {key:?}"));
+        report.require(decoded.is_some(), || {
+            format!("a queue's key has no meaning: {key:?}")
+        });
         if let (Some((queue, sequence)), Record::QueueTask(task)) = (decoded, record) {
             entries.push((queue.kind, sequence, task.clone()));
         }
     })?;
     for (kind, sequence, entry) in entries {
-        report.require(sequence < meta.next_task, || format!("task {sequence} is from the future"));
+        report.require(sequence < meta.next_task, || {
+            format!("task {sequence} is from the future")
+        });
         // Entries of closed and deleted runs are dropped by the next claim that meets them.
-        let Some(run) = runs.get(&entry.run).filter(|run| run.close.is_none()) else { continue };
+        let Some(run) = runs.get(&entry.run).filter(|run| run.close.is_none()) else {
+            continue;
+        };
         let stands = match kind {
             TaskKind::Workflow => run.workflow_task.as_ref().is_some_and(|task| {
                 let queued = match task.phase {
@@ -57,7 +63,10 @@ fn check_queues(
                 queued == sequence && i64::try_from(task.number) == Ok(entry.subject)
             }),
             TaskKind::Activity => {
-                match tables.get(&activity_key(&entry.run, entry.subject))?.as_deref() {
+                match tables
+                    .get(&activity_key(&entry.run, entry.subject))?
+                    .as_deref()
+                {
                     Some(Record::Activity(activity)) => {
                         activity.state == ActivityState::Queued { task: sequence }
                     }
@@ -65,7 +74,9 @@ fn check_queues(
                 }
             }
         };
-        report.require(stands, || format!("{}: task {sequence} is stale", entry.run.workflow_id));
+        report.require(stands, || {
+            format!("{}: task {sequence} is stale", entry.run.workflow_id)
+        });
     }
     Ok(())
 }
@@ -83,9 +94,13 @@ fn check_due_items(
     })?;
     for (at, due) in items {
         // Items of closed runs are dropped when their time comes.
-        let Some(run) = runs.get(&due.run).filter(|run| run.close.is_none()) else { continue };
+        let Some(run) = runs.get(&due.run).filter(|run| run.close.is_none()) else {
+            continue;
+        };
         let stands = stands(tables, run, at, &due.kind)?;
-        report.require(stands, || format!("{}: stale {:?}", due.run.workflow_id, due.kind));
+        report.require(stands, || {
+            format!("{}: stale {:?}", due.run.workflow_id, due.kind)
+        });
     }
     Ok(())
 }
@@ -93,20 +108,32 @@ fn check_due_items(
 fn stands(tables: &dyn Tables, run: &Run, at: Timestamp, kind: &DueKind) -> Result<bool, Fault> {
     let task = run.workflow_task.as_ref();
     Ok(match kind {
-        DueKind::UserTimer { started_event_id, timer_id } => {
-            match tables.get(&timer_key(&run.run, timer_id))?.as_deref() {
-                Some(Record::UserTimer(timer)) => {
-                    timer.started_event_id == *started_event_id && timer.fire_at == at
-                }
-                Some(_) | None => false,
+        DueKind::UserTimer {
+            started_event_id,
+            timer_id,
+        } => match tables.get(&timer_key(&run.run, timer_id))?.as_deref() {
+            Some(Record::UserTimer(timer)) => {
+                timer.started_event_id == *started_event_id && timer.fire_at == at
             }
+            Some(_) | None => false,
+        },
+        DueKind::ActivityScheduleToStart {
+            scheduled_event_id, ..
         }
-        DueKind::ActivityScheduleToStart { scheduled_event_id, .. }
         | DueKind::ActivityScheduleToClose { scheduled_event_id }
-        | DueKind::ActivityStartToClose { scheduled_event_id, .. }
-        | DueKind::ActivityHeartbeat { scheduled_event_id, .. }
-        | DueKind::ActivityRetry { scheduled_event_id, .. } => {
-            match tables.get(&activity_key(&run.run, *scheduled_event_id))?.as_deref() {
+        | DueKind::ActivityStartToClose {
+            scheduled_event_id, ..
+        }
+        | DueKind::ActivityHeartbeat {
+            scheduled_event_id, ..
+        }
+        | DueKind::ActivityRetry {
+            scheduled_event_id, ..
+        } => {
+            match tables
+                .get(&activity_key(&run.run, *scheduled_event_id))?
+                .as_deref()
+            {
                 Some(Record::Activity(activity)) => armed(activity).contains(&(at, kind.clone())),
                 Some(_) | None => false,
             }
@@ -133,11 +160,14 @@ fn check_namespaces(tables: &dyn Tables, meta: &Meta, report: &mut Report) -> Re
         }
     })?;
     for (name, number) in namespaces {
-        report.require(number.0 < meta.next_namespace, || format!("namespace {name} is from the future"));
-        let found = tables.get(&namespace_name_key(&name))?;
-        report.require(found.as_deref() == Some(&Record::NamespaceName(number.0)), || {
-            format!("namespace {name} is not found by its name")
+        report.require(number.0 < meta.next_namespace, || {
+            format!("namespace {name} is from the future")
         });
+        let found = tables.get(&namespace_name_key(&name))?;
+        report.require(
+            found.as_deref() == Some(&Record::NamespaceName(number.0)),
+            || format!("namespace {name} is not found by its name"),
+        );
     }
     Ok(())
 }
@@ -151,7 +181,9 @@ fn check_rows(
     let mut open = BTreeSet::new();
     for run in runs {
         let name = || format!("{}/{}", run.run.workflow_id, run.run.number);
-        report.require(run.run.number < meta.next_run, || format!("{} is from the future", name()));
+        report.require(run.run.number < meta.next_run, || {
+            format!("{} is from the future", name())
+        });
         let closed_at = run.close.as_ref().map(|close| close.at);
         let (namespace, number) = (run.run.namespace, run.run.number);
         let key = visibility_key(namespace, run.times.started_at, closed_at, number);
@@ -176,6 +208,8 @@ fn check_rows(
             });
         }
     })?;
-    report.require(rows == runs.len(), || format!("{rows} rows list {} runs", runs.len()));
+    report.require(rows == runs.len(), || {
+        format!("{rows} rows list {} runs", runs.len())
+    });
     Ok(())
 }

@@ -5,7 +5,8 @@ use crate::execution::activity::timeout::armed;
 use crate::id::{QueueKey, TaskKind};
 use crate::reply::Fault;
 use crate::tables::{
-    Activity, ActivityState, DueKind, Record, Run, Tables, WorkflowTaskKind, WorkflowTaskPhase, keys,
+    Activity, ActivityState, DueKind, Record, Run, Tables, WorkflowTaskKind, WorkflowTaskPhase,
+    keys,
 };
 use crate::time::Timestamp;
 use steadfast_proto::temporal::enums::v1::WorkflowExecutionStatus;
@@ -14,18 +15,33 @@ pub(super) fn check(tables: &dyn Tables, run: &Run, report: &mut Report) -> Resu
     let name = || format!("{}/{}", run.run.workflow_id, run.run.number);
     let running = run.status == i32::from(WorkflowExecutionStatus::Running);
     report.require(running == run.close.is_none(), || {
-        format!("{}: status {} and the close facts differ", name(), run.status)
+        format!(
+            "{}: status {} and the close facts differ",
+            name(),
+            run.status
+        )
     });
     let counts = [
-        ("buffered events", run.buffered_count, keys::buffered_prefix(&run.run)),
+        (
+            "buffered events",
+            run.buffered_count,
+            keys::buffered_prefix(&run.run),
+        ),
         ("timers", run.pending_timers, keys::timer_prefix(&run.run)),
-        ("activities", run.pending_activities, keys::activity_prefix(&run.run)),
+        (
+            "activities",
+            run.pending_activities,
+            keys::activity_prefix(&run.run),
+        ),
     ];
     for (what, counted, prefix) in counts {
         // A closed run's timers are gone from the index; what is left of them is not counted.
         let found = count(tables, &prefix)?;
         report.require(found == counted || !running, || {
-            format!("{}: {counted} {what} are counted, {found} are there", name())
+            format!(
+                "{}: {counted} {what} are counted, {found} are there",
+                name()
+            )
         });
     }
     history::check(tables, run, report)?;
@@ -45,7 +61,9 @@ pub(super) fn check(tables: &dyn Tables, run: &Run, report: &mut Report) -> Resu
     }
     for (at, kind) in run_due_items(run) {
         let found = tables.get(&keys::due_key(at, &run.run, &kind))?.is_some();
-        report.require(found, || format!("{}: {kind:?} is not in the index", name()));
+        report.require(found, || {
+            format!("{}: {kind:?} is not in the index", name())
+        });
     }
     Ok(())
 }
@@ -53,10 +71,14 @@ pub(super) fn check(tables: &dyn Tables, run: &Run, report: &mut Report) -> Resu
 fn check_workflow_task(tables: &dyn Tables, run: &Run, report: &mut Report) -> Result<(), Fault> {
     let name = || format!("{}/{}", run.run.workflow_id, run.run.number);
     let Some(task) = run.workflow_task.as_ref() else {
-        report.require(run.buffered_count == 0, || format!("{}: a buffer without a task", name()));
+        report.require(run.buffered_count == 0, || {
+            format!("{}: a buffer without a task", name())
+        });
         return Ok(());
     };
-    report.require(run.close.is_none(), || format!("{}: a closed run has a task", name()));
+    report.require(run.close.is_none(), || {
+        format!("{}: a closed run has a task", name())
+    });
     match task.phase {
         WorkflowTaskPhase::Scheduled { task: sequence } => {
             report.require(run.buffered_count == 0, || {
@@ -68,13 +90,16 @@ fn check_workflow_task(tables: &dyn Tables, run: &Run, report: &mut Report) -> R
                 name: task.queue.clone(),
             };
             let entry = tables.get(&keys::queue_task_key(&queue, sequence))?;
-            report.require(entry.is_some(), || format!("{}: its task is in no queue", name()));
+            report.require(entry.is_some(), || {
+                format!("{}: its task is in no queue", name())
+            });
         }
         WorkflowTaskPhase::Started { at, .. } => {
             let virtual_events = task.kind == WorkflowTaskKind::Transient;
-            report.require(!virtual_events || task.scheduled_event_id == run.next_event_id, || {
-                format!("{}: an event took the id of a transient task's", name())
-            });
+            report.require(
+                !virtual_events || task.scheduled_event_id == run.next_event_id,
+                || format!("{}: an event took the id of a transient task's", name()),
+            );
             let kind = DueKind::WorkflowTaskStartToClose { task: task.number };
             let key = keys::due_key(at.after(task.timeout), &run.run, &kind);
             let armed = tables.get(&key)?.is_some();
@@ -94,16 +119,25 @@ fn check_activity(
     let name = || format!("{}/{}: activity {id}", run.run.workflow_id, run.run.number);
     let by_id = tables.get(&keys::activity_by_id_key(&run.run, id))?;
     let expected = Record::ActivityById(activity.scheduled_event_id);
-    report.require(by_id.as_deref() == Some(&expected), || format!("{}: not by id", name()));
+    report.require(by_id.as_deref() == Some(&expected), || {
+        format!("{}: not by id", name())
+    });
     for (at, kind) in armed(activity) {
         let found = tables.get(&keys::due_key(at, &run.run, &kind))?.is_some();
-        report.require(found, || format!("{}: {kind:?} is not in the index", name()));
+        report.require(found, || {
+            format!("{}: {kind:?} is not in the index", name())
+        });
     }
     if let ActivityState::Queued { task } = activity.state {
         let queue = QueueKey {
             namespace: run.run.namespace,
             kind: TaskKind::Activity,
-            name: activity.scheduled.task_queue.clone().unwrap_or_default().name,
+            name: activity
+                .scheduled
+                .task_queue
+                .clone()
+                .unwrap_or_default()
+                .name,
         };
         let entry = tables.get(&keys::queue_task_key(&queue, task))?;
         report.require(entry.is_some(), || format!("{}: it is in no queue", name()));

@@ -47,7 +47,9 @@ pub(super) fn apply(
     };
     let requested = Attributes::ActivityTaskCancelRequestedEventAttributes(requested);
     let event_id = execution.add_event(head.event(requested));
-    let Some(mut pending) = pending else { return Ok(()) };
+    let Some(mut pending) = pending else {
+        return Ok(());
+    };
     match pending.state {
         ActivityState::Started { .. } => {
             activity::note_cancel_request(execution, pending, event_id);
@@ -63,7 +65,14 @@ pub(super) fn apply(
 }
 
 fn not_started() -> Payloads {
-    let mut payload = Payload { data: NOT_STARTED.into(), ..Payload::default() };
-    payload.metadata.insert("encoding".to_owned(), "json/plain".into());
-    Payloads { payloads: vec![payload] }
+    let mut payload = Payload {
+        data: NOT_STARTED.into(),
+        ..Payload::default()
+    };
+    payload
+        .metadata
+        .insert("encoding".to_owned(), "json/plain".into());
+    Payloads {
+        payloads: vec![payload],
+    }
 }

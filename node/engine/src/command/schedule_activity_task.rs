@@ -53,9 +53,15 @@ pub(super) fn apply(
              {pending_max}",
             execution.run.pending_activities
         );
-        return Err(CommandError::bad(Cause::PendingActivitiesLimitExceeded, text));
+        return Err(CommandError::bad(
+            Cause::PendingActivitiesLimitExceeded,
+            text,
+        ));
     }
-    #[expect(deprecated, reason = "SDKs still send use_workflow_build_id, and Temporal echoes it")]
+    #[expect(
+        deprecated,
+        reason = "SDKs still send use_workflow_build_id, and Temporal echoes it"
+    )]
     let scheduled = ActivityTaskScheduledEventAttributes {
         activity_id: attributes.activity_id,
         activity_type: attributes.activity_type,
@@ -96,9 +102,15 @@ fn check_names(
     limits: &Limits,
 ) -> Result<(), String> {
     let limit = usize::try_from(limits.id_length_max).unwrap_or(usize::MAX);
-    let queue = attributes.task_queue.as_ref().map_or("", |queue| queue.name.as_str());
+    let queue = attributes
+        .task_queue
+        .as_ref()
+        .map_or("", |queue| queue.name.as_str());
     let activity_id = attributes.activity_id.as_str();
-    let name = attributes.activity_type.as_ref().map_or("", |kind| kind.name.as_str());
+    let name = attributes
+        .activity_type
+        .as_ref()
+        .map_or("", |kind| kind.name.as_str());
     if queue.is_empty() {
         return Err("taskQueue is not set".to_owned());
     }
@@ -107,7 +119,9 @@ fn check_names(
     }
     if queue.starts_with(RESERVED_QUEUE_PREFIX) {
         let prefix = RESERVED_QUEUE_PREFIX;
-        return Err(format!("task queue name cannot start with reserved prefix {prefix}"));
+        return Err(format!(
+            "task queue name cannot start with reserved prefix {prefix}"
+        ));
     }
     if activity_id.is_empty() {
         return Err("activityId is not set".to_owned());
@@ -118,7 +132,9 @@ fn check_names(
     for (what, value) in [("activityId", activity_id), ("activityType", name)] {
         if value.len() > limit {
             let length = value.len();
-            return Err(format!("{what} exceeds length limit. Length={length} Limit={limit}"));
+            return Err(format!(
+                "{what} exceeds length limit. Length={length} Limit={limit}"
+            ));
         }
     }
     Ok(())
@@ -137,8 +153,14 @@ fn normalised(
     run_timeout: Span,
 ) -> Result<Spans, String> {
     let given = [
-        ("ScheduleToCloseTimeout", &attributes.schedule_to_close_timeout),
-        ("ScheduleToStartTimeout", &attributes.schedule_to_start_timeout),
+        (
+            "ScheduleToCloseTimeout",
+            &attributes.schedule_to_close_timeout,
+        ),
+        (
+            "ScheduleToStartTimeout",
+            &attributes.schedule_to_start_timeout,
+        ),
         ("StartToCloseTimeout", &attributes.start_to_close_timeout),
         ("HeartbeatTimeout", &attributes.heartbeat_timeout),
     ];
@@ -147,9 +169,18 @@ fn normalised(
             return Err(format!("invalid {name}: negative duration"));
         }
     }
-    let [schedule_to_close, schedule_to_start, start_to_close, heartbeat] =
-        given.map(|(_, duration)| Span::from_proto(duration.as_ref()));
-    let mut spans = Spans { schedule_to_close, schedule_to_start, start_to_close, heartbeat };
+    let [
+        schedule_to_close,
+        schedule_to_start,
+        start_to_close,
+        heartbeat,
+    ] = given.map(|(_, duration)| Span::from_proto(duration.as_ref()));
+    let mut spans = Spans {
+        schedule_to_close,
+        schedule_to_start,
+        start_to_close,
+        heartbeat,
+    };
     if !schedule_to_close.is_zero() {
         spans.schedule_to_start = within(schedule_to_start, schedule_to_close);
         spans.start_to_close = within(start_to_close, schedule_to_close);
@@ -159,14 +190,21 @@ fn normalised(
             spans.schedule_to_start = run_timeout;
         }
     } else {
-        let name = attributes.activity_type.as_ref().map_or("", |kind| kind.name.as_str());
+        let name = attributes
+            .activity_type
+            .as_ref()
+            .map_or("", |kind| kind.name.as_str());
         return Err(format!(
             "a valid StartToCloseTimeout or ScheduleToCloseTimeout must be set on the activity. \
              ActivityId={} ActivityType={name}",
             attributes.activity_id
         ));
     }
-    let cap = if run_timeout.is_zero() { SPAN_MAX } else { run_timeout };
+    let cap = if run_timeout.is_zero() {
+        SPAN_MAX
+    } else {
+        run_timeout
+    };
     for span in [
         &mut spans.schedule_to_close,
         &mut spans.schedule_to_start,
@@ -181,5 +219,9 @@ fn normalised(
 
 /// A span that is not set takes the one that contains it; a longer one is cut to it.
 fn within(span: Span, container: Span) -> Span {
-    if span.is_zero() { container } else { span.min(container) }
+    if span.is_zero() {
+        container
+    } else {
+        span.min(container)
+    }
 }

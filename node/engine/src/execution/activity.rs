@@ -74,7 +74,11 @@ pub(crate) fn scheduled_event_id(
     if activity_id.len() > usize::from(u16::MAX) {
         return Ok(None);
     }
-    match execution.set.get(&keys::activity_by_id_key(&execution.run.run, activity_id))?.as_deref() {
+    match execution
+        .set
+        .get(&keys::activity_by_id_key(&execution.run.run, activity_id))?
+        .as_deref()
+    {
         Some(Record::ActivityById(scheduled_event_id)) => Ok(Some(*scheduled_event_id)),
         Some(other) => Err(wrong_record(other)),
         None => Ok(None),
@@ -119,7 +123,9 @@ pub(crate) fn schedule(
         cancel_requested_event_id: 0,
     });
     let by_id = keys::activity_by_id_key(&execution.run.run, &activity.scheduled.activity_id);
-    execution.set.put(by_id, Record::ActivityById(scheduled_event_id));
+    execution
+        .set
+        .put(by_id, Record::ActivityById(scheduled_event_id));
     execution.run.pending_activities += 1;
     timeout::arm_scheduled(execution, &activity);
     timeout::arm_attempt(execution, &activity);
@@ -137,11 +143,18 @@ pub(crate) fn dispatch(
         execution.run.state_transitions += 1;
         let task = start(execution, activity, Starter::from(&reservation));
         let task = Box::new(AssignedTask::Activity(task));
-        execution.set.effects.push(Effect::TaskAssigned { reservation, task });
+        execution
+            .set
+            .effects
+            .push(Effect::TaskAssigned { reservation, task });
         return Ok(());
     }
     let (run, queued_at) = (execution.run.run.clone(), execution.set.now);
-    let entry = QueueTask { run, subject: activity.scheduled_event_id, queued_at };
+    let entry = QueueTask {
+        run,
+        subject: activity.scheduled_event_id,
+        queued_at,
+    };
     let task = task_queue::push(execution.set, &queue, entry);
     activity.state = ActivityState::Queued { task };
     put(execution, activity);
@@ -158,9 +171,16 @@ pub(crate) fn start_eagerly(
     let (mut boot, mut sequence) = ([0; 8], [0; 8]);
     boot.copy_from_slice(&drawn[..8]);
     sequence.copy_from_slice(&drawn[8..]);
-    let poll = PollId { boot: u64::from_be_bytes(boot), sequence: u64::from_be_bytes(sequence) };
+    let poll = PollId {
+        boot: u64::from_be_bytes(boot),
+        sequence: u64::from_be_bytes(sequence),
+    };
     let identity = identity.to_owned();
-    let starter = Starter { identity, poll, version: WorkerVersion::default() };
+    let starter = Starter {
+        identity,
+        poll,
+        version: WorkerVersion::default(),
+    };
     AssignedTask::Activity(start(execution, activity, starter))
 }
 
@@ -183,10 +203,15 @@ pub(crate) fn start(
     mut activity: Box<Activity>,
     starter: Starter,
 ) -> AssignedActivityTask {
-    assert!(matches!(activity.state, ActivityState::Queued { .. }), "only what waits is started");
+    assert!(
+        matches!(activity.state, ActivityState::Queued { .. }),
+        "only what waits is started"
+    );
     timeout::disarm_attempt(execution, &activity);
     activity.claim += 1;
-    activity.state = ActivityState::Started { at: execution.set.now };
+    activity.state = ActivityState::Started {
+        at: execution.set.now,
+    };
     activity.heartbeat_at = Timestamp(0);
     activity.started_identity = starter.identity;
     activity.started_poll = Some(starter.poll);
@@ -274,7 +299,11 @@ fn clear_start(activity: &mut Activity) {
 }
 
 fn queue_of(execution: &Execution<'_, '_>, activity: &Activity) -> QueueKey {
-    let name = activity.scheduled.task_queue.as_ref().map(|queue| queue.name.clone());
+    let name = activity
+        .scheduled
+        .task_queue
+        .as_ref()
+        .map(|queue| queue.name.clone());
     QueueKey {
         namespace: execution.run.run.namespace,
         kind: TaskKind::Activity,

@@ -26,7 +26,12 @@ pub(crate) fn apply(
     let raw: BTreeMap<String, String> = config.iter().cloned().collect();
     write_config(set, raw);
     let mut names = vec![namespace::SYSTEM_NAMESPACE];
-    names.extend(namespaces.iter().map(String::as_str).filter(|name| !name.is_empty()));
+    names.extend(
+        namespaces
+            .iter()
+            .map(String::as_str)
+            .filter(|name| !name.is_empty()),
+    );
     names.dedup();
     for name in names {
         let id = uuid_v4(set.draw());

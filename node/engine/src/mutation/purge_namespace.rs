@@ -19,14 +19,20 @@ pub(crate) fn apply(set: &mut WriteSet<'_>, number: NamespaceNumber) -> Result<R
     let rows = set.scan_prefix(&keys::visibility_prefix(number), RUNS_MAX, true)?;
     let mut found = 0;
     for (_, record) in rows {
-        let Record::Visibility(row) = &*record else { return Err(wrong_record(&record).into()) };
+        let Record::Visibility(row) = &*record else {
+            return Err(wrong_record(&record).into());
+        };
         // Rows come oldest close first, then those that still run.
-        let Some(closed_at) = row.closed_at else { break };
+        let Some(closed_at) = row.closed_at else {
+            break;
+        };
         if !deleted && closed_at.after(namespace.retention) > set.now {
             break;
         }
         found += 1;
         set.effects.push(Effect::DeleteRun(row.run.clone()));
     }
-    Ok(Reply::Deleting { more: found == RUNS_MAX })
+    Ok(Reply::Deleting {
+        more: found == RUNS_MAX,
+    })
 }

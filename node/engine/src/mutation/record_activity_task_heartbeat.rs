@@ -21,7 +21,9 @@ pub(crate) fn apply(
     if execution.set.limits().exceeds_blob(bytes) {
         let text = "Heartbeat details exceed size limit.";
         fail_oversize(execution, found.activity, text, &request.identity)?;
-        return Ok(Reply::Heartbeat { cancel_requested: true });
+        return Ok(Reply::Heartbeat {
+            cancel_requested: true,
+        });
     }
     let cancel_requested = found.activity.cancel_requested_event_id != 0;
     // The run's own record stays as it is: a heartbeat is one small write.

@@ -27,7 +27,12 @@ pub(crate) fn apply(
             "unable to mark activity as canceled without activity being request canceled first";
         return Err(Refusal::InvalidArgument(text.to_owned()).into());
     }
-    activity::cancel(&mut execution, &mut activity, request.details.clone(), &request.identity)?;
+    activity::cancel(
+        &mut execution,
+        &mut activity,
+        request.details.clone(),
+        &request.identity,
+    )?;
     execution.finish()?;
     Ok(Reply::Done)
 }

@@ -24,7 +24,12 @@ pub(crate) fn apply(
         return fail_oversize(execution, found.activity, text, &request.identity);
     }
     let mut activity = found.activity;
-    activity::complete(&mut execution, &mut activity, request.result.clone(), &request.identity)?;
+    activity::complete(
+        &mut execution,
+        &mut activity,
+        request.result.clone(),
+        &request.identity,
+    )?;
     execution.finish()?;
     Ok(Reply::Done)
 }

@@ -15,8 +15,14 @@ pub(crate) fn apply(
     target: &ActivityTarget,
     request: &RespondActivityTaskFailedRequest,
 ) -> Result<Reply, Stop> {
-    let info = request.failure.as_ref().map(|failure| failure.failure_info.as_ref());
-    if !matches!(info, None | Some(Some(FailureInfo::ApplicationFailureInfo(_)))) {
+    let info = request
+        .failure
+        .as_ref()
+        .map(|failure| failure.failure_info.as_ref());
+    if !matches!(
+        info,
+        None | Some(Some(FailureInfo::ApplicationFailureInfo(_)))
+    ) {
         let text = "Failure must have ApplicationFailureInfo.";
         return Err(Refusal::InvalidArgument(text.to_owned()).into());
     }
@@ -30,7 +36,12 @@ pub(crate) fn apply(
         }
         activity.heartbeat_details = Some(Proto(details.clone()));
     }
-    activity::fail(&mut execution, activity, request.failure.clone(), &request.identity)?;
+    activity::fail(
+        &mut execution,
+        activity,
+        request.failure.clone(),
+        &request.identity,
+    )?;
     execution.finish()?;
     Ok(Reply::Done)
 }

@@ -27,7 +27,10 @@ pub(crate) fn apply(
         let mut config = namespace::stored_config(&namespace)?;
         let binaries = &mut config.bad_binaries.get_or_insert_default().binaries;
         if binaries.remove(&request.delete_bad_binary).is_none() {
-            let text = format!("Bad binary checksum {} doesn't exists.", request.delete_bad_binary);
+            let text = format!(
+                "Bad binary checksum {} doesn't exists.",
+                request.delete_bad_binary
+            );
             return Err(Refusal::InvalidArgument(text).into());
         }
         namespace.config = namespace::config_bytes(&config);
@@ -47,7 +50,10 @@ fn update_info(namespace: &mut Namespace, info: &UpdateNamespaceInfo) -> Result<
     if !info.owner_email.is_empty() {
         namespace.owner_email.clone_from(&info.owner_email);
     }
-    let data = info.data.iter().map(|(key, value)| (key.clone(), value.clone()));
+    let data = info
+        .data
+        .iter()
+        .map(|(key, value)| (key.clone(), value.clone()));
     namespace.data.extend(data);
     Ok(())
 }
@@ -59,7 +65,10 @@ fn update_config(namespace: &mut Namespace, config: &NamespaceConfig) -> Result<
     let mut stored = namespace::stored_config(namespace)?;
     if let Some(added) = &config.bad_binaries {
         let binaries = &mut stored.bad_binaries.get_or_insert_default().binaries;
-        let added = added.binaries.iter().map(|(sum, info)| (sum.clone(), info.clone()));
+        let added = added
+            .binaries
+            .iter()
+            .map(|(sum, info)| (sum.clone(), info.clone()));
         binaries.extend(added);
     }
     let aliases = config.custom_search_attribute_aliases.iter();

@@ -80,7 +80,10 @@ pub struct Activity {
 /// Key of an activity, by scheduled event id.
 #[must_use]
 pub fn activity_key(run: &RunRef, scheduled_event_id: i64) -> Key {
-    run_writer(run, 9).byte(run_family::ACTIVITY).i64(scheduled_event_id).done()
+    run_writer(run, 9)
+        .byte(run_family::ACTIVITY)
+        .i64(scheduled_event_id)
+        .done()
 }
 
 /// All pending activities of a run.
@@ -92,5 +95,8 @@ pub fn activity_prefix(run: &RunRef) -> Key {
 /// Key of a pending activity's scheduled event id, by activity id.
 #[must_use]
 pub fn activity_by_id_key(run: &RunRef, activity_id: &str) -> Key {
-    run_writer(run, 3 + activity_id.len()).byte(run_family::ACTIVITY_BY_ID).text(activity_id).done()
+    run_writer(run, 3 + activity_id.len())
+        .byte(run_family::ACTIVITY_BY_ID)
+        .text(activity_id)
+        .done()
 }

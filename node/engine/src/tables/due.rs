@@ -85,22 +85,34 @@ pub fn due_key(at: Timestamp, run: &RunRef, kind: &DueKind) -> Key {
         .i64(at.0)
         .raw(&run_prefix(run)[1..]);
     match kind {
-        DueKind::UserTimer { started_event_id, .. } => writer.byte(0).i64(*started_event_id),
-        DueKind::ActivityScheduleToStart { scheduled_event_id, attempt } => {
-            writer.byte(1).i64(*scheduled_event_id).i64(i64::from(*attempt))
-        }
+        DueKind::UserTimer {
+            started_event_id, ..
+        } => writer.byte(0).i64(*started_event_id),
+        DueKind::ActivityScheduleToStart {
+            scheduled_event_id,
+            attempt,
+        } => writer
+            .byte(1)
+            .i64(*scheduled_event_id)
+            .i64(i64::from(*attempt)),
         DueKind::ActivityScheduleToClose { scheduled_event_id } => {
             writer.byte(2).i64(*scheduled_event_id)
         }
-        DueKind::ActivityStartToClose { scheduled_event_id, claim } => {
-            writer.byte(3).i64(*scheduled_event_id).u64(*claim)
-        }
-        DueKind::ActivityHeartbeat { scheduled_event_id, claim } => {
-            writer.byte(4).i64(*scheduled_event_id).u64(*claim)
-        }
-        DueKind::ActivityRetry { scheduled_event_id, attempt } => {
-            writer.byte(5).i64(*scheduled_event_id).i64(i64::from(*attempt))
-        }
+        DueKind::ActivityStartToClose {
+            scheduled_event_id,
+            claim,
+        } => writer.byte(3).i64(*scheduled_event_id).u64(*claim),
+        DueKind::ActivityHeartbeat {
+            scheduled_event_id,
+            claim,
+        } => writer.byte(4).i64(*scheduled_event_id).u64(*claim),
+        DueKind::ActivityRetry {
+            scheduled_event_id,
+            attempt,
+        } => writer
+            .byte(5)
+            .i64(*scheduled_event_id)
+            .i64(i64::from(*attempt)),
         DueKind::WorkflowTaskScheduleToStart { task } => writer.byte(6).u64(*task),
         DueKind::WorkflowTaskStartToClose { task } => writer.byte(7).u64(*task),
         DueKind::FirstWorkflowTask => writer.byte(8),
@@ -121,5 +133,7 @@ pub fn due_prefix() -> Key {
 #[must_use]
 pub fn due_time(key: &[u8]) -> Option<Timestamp> {
     let bytes: [u8; 8] = key.get(2..10)?.try_into().ok()?;
-    Some(Timestamp((u64::from_be_bytes(bytes) ^ (1 << 63)).cast_signed()))
+    Some(Timestamp(
+        (u64::from_be_bytes(bytes) ^ (1 << 63)).cast_signed(),
+    ))
 }

@@ -43,7 +43,10 @@ fn history(branch: &RunRef) -> KeyWriter {
 /// Key of a buffered event, by arrival.
 #[must_use]
 pub fn buffered_key(run: &RunRef, sequence: u64) -> Key {
-    run_writer(run, 9).byte(run_family::BUFFERED).u64(sequence).done()
+    run_writer(run, 9)
+        .byte(run_family::BUFFERED)
+        .u64(sequence)
+        .done()
 }
 
 /// All buffered events of a run.

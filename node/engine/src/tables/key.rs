@@ -66,7 +66,10 @@ impl KeyWriter {
 
     /// A string of at most 65,535 bytes, with its length before it.
     pub(crate) fn text(self, value: &str) -> Self {
-        assert!(value.len() <= usize::from(u16::MAX), "ids are checked at the border");
+        assert!(
+            value.len() <= usize::from(u16::MAX),
+            "ids are checked at the border"
+        );
         let mut writer = self.u16(u16::try_from(value.len()).unwrap_or(u16::MAX));
         writer.0.extend_from_slice(value.as_bytes());
         writer

@@ -48,5 +48,8 @@ pub fn namespace_prefix() -> Key {
 /// Key of a namespace's number by name.
 #[must_use]
 pub fn namespace_name_key(name: &str) -> Key {
-    KeyWriter::new(SYSTEM, 4 + name.len()).byte(3).text(name).done()
+    KeyWriter::new(SYSTEM, 4 + name.len())
+        .byte(3)
+        .text(name)
+        .done()
 }

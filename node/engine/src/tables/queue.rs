@@ -43,10 +43,21 @@ pub fn queue_of_key(key: &[u8]) -> Option<(QueueKey, u64)> {
     let (length, rest) = rest.split_first_chunk()?;
     let (name, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
     let sequence: [u8; 8] = rest.try_into().ok()?;
-    let kind = if *kind == 0 { TaskKind::Workflow } else { TaskKind::Activity };
+    let kind = if *kind == 0 {
+        TaskKind::Workflow
+    } else {
+        TaskKind::Activity
+    };
     let namespace = NamespaceNumber(u32::from_be_bytes(*namespace));
     let name = std::str::from_utf8(name).ok()?.to_owned();
-    Some((QueueKey { namespace, kind, name }, u64::from_be_bytes(sequence)))
+    Some((
+        QueueKey {
+            namespace,
+            kind,
+            name,
+        },
+        u64::from_be_bytes(sequence),
+    ))
 }
 
 fn queue_writer(queue: &QueueKey) -> KeyWriter {

@@ -16,5 +16,8 @@ pub struct RequestRecord {
 /// Key of a request id.
 #[must_use]
 pub fn request_key(run: &RunRef, request_id: &str) -> Key {
-    run_writer(run, 3 + request_id.len()).byte(run_family::REQUEST).text(request_id).done()
+    run_writer(run, 3 + request_id.len())
+        .byte(run_family::REQUEST)
+        .text(request_id)
+        .done()
 }

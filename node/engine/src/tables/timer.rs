@@ -17,7 +17,10 @@ pub struct UserTimer {
 /// Key of a timer, by timer id.
 #[must_use]
 pub fn timer_key(run: &RunRef, timer_id: &str) -> Key {
-    run_writer(run, 3 + timer_id.len()).byte(run_family::TIMER).text(timer_id).done()
+    run_writer(run, 3 + timer_id.len())
+        .byte(run_family::TIMER)
+        .text(timer_id)
+        .done()
 }
 
 /// All pending timers of a run.

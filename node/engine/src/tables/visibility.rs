@@ -59,5 +59,7 @@ pub fn visibility_prefix(namespace: NamespaceNumber) -> Key {
 }
 
 fn namespace_writer(namespace: NamespaceNumber) -> KeyWriter {
-    KeyWriter::new(INDEXES, 32).byte(index_family::VISIBILITY).u32(namespace.0)
+    KeyWriter::new(INDEXES, 32)
+        .byte(index_family::VISIBILITY)
+        .u32(namespace.0)
 }

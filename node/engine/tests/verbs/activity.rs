@@ -70,7 +70,11 @@ pub(super) fn failure(args: &Args) -> Failure {
         text if text.starts_with("long:") => "x".repeat(text[5..].parse().unwrap()),
         text => text.trim_matches('"').to_owned(),
     };
-    Failure { message, failure_info: Some(info), ..Failure::default() }
+    Failure {
+        message,
+        failure_info: Some(info),
+        ..Failure::default()
+    }
 }
 
 /// `cancel_activity [A] details= [by_id=]`: the worker says that it has stopped.

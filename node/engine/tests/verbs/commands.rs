@@ -70,7 +70,9 @@ fn closing(args: &Args) -> (CommandType, Attributes) {
         "complete" => (
             CommandType::CompleteWorkflowExecution,
             Attributes::CompleteWorkflowExecutionCommandAttributes(
-                CompleteWorkflowExecutionCommandAttributes { result: args.payloads("result") },
+                CompleteWorkflowExecutionCommandAttributes {
+                    result: args.payloads("result"),
+                },
             ),
         ),
         "fail" => (
@@ -84,14 +86,18 @@ fn closing(args: &Args) -> (CommandType, Attributes) {
         "cancel_workflow" => (
             CommandType::CancelWorkflowExecution,
             Attributes::CancelWorkflowExecutionCommandAttributes(
-                CancelWorkflowExecutionCommandAttributes { details: args.payloads("details") },
+                CancelWorkflowExecutionCommandAttributes {
+                    details: args.payloads("details"),
+                },
             ),
         ),
         "continue_as_new" => (
             CommandType::ContinueAsNewWorkflowExecution,
             Attributes::ContinueAsNewWorkflowExecutionCommandAttributes(
                 ContinueAsNewWorkflowExecutionCommandAttributes {
-                    workflow_type: Some(WorkflowType { name: args.get_or("type", "Workflow") }),
+                    workflow_type: Some(WorkflowType {
+                        name: args.get_or("type", "Workflow"),
+                    }),
                     task_queue: queue(args),
                     input: args.payloads("input"),
                     ..Default::default()
@@ -135,14 +141,22 @@ fn retry_policy(args: &Args) -> Option<RetryPolicy> {
 
 fn queue(args: &Args) -> Option<TaskQueue> {
     let name = args.get_or("queue", "q");
-    (name != "none").then(|| TaskQueue { name, ..TaskQueue::default() })
+    (name != "none").then(|| TaskQueue {
+        name,
+        ..TaskQueue::default()
+    })
 }
 
 fn upsert(args: &Args) -> Attributes {
-    let fields = args.others().into_iter().map(|(name, json)| (name, payload(&json)));
+    let fields = args
+        .others()
+        .into_iter()
+        .map(|(name, json)| (name, payload(&json)));
     Attributes::UpsertWorkflowSearchAttributesCommandAttributes(
         UpsertWorkflowSearchAttributesCommandAttributes {
-            search_attributes: Some(SearchAttributes { indexed_fields: fields.collect() }),
+            search_attributes: Some(SearchAttributes {
+                indexed_fields: fields.collect(),
+            }),
         },
     )
 }

@@ -23,12 +23,20 @@ impl Line {
 
     fn number(self, key: &str, value: impl Into<i64>) -> Self {
         let value = value.into();
-        if value == 0 { self } else { self.text(key, &value.to_string()) }
+        if value == 0 {
+            self
+        } else {
+            self.text(key, &value.to_string())
+        }
     }
 
     fn span(self, key: &str, value: Option<&prost_types::Duration>) -> Self {
         let span = Span::from_proto(value);
-        if span.is_zero() { self } else { self.text(key, &span_text(span)) }
+        if span.is_zero() {
+            self
+        } else {
+            self.text(key, &span_text(span))
+        }
     }
 
     fn failure(self, key: &str, value: Option<&Failure>) -> Self {
@@ -55,11 +63,15 @@ impl Line {
 }
 
 fn span_text(span: Span) -> String {
-    format!("{}s", span.0 / 1_000_000 * 1_000_000).replace("000000000s", "s").replace("000000s", "ms")
+    format!("{}s", span.0 / 1_000_000 * 1_000_000)
+        .replace("000000000s", "s")
+        .replace("000000s", "ms")
 }
 
 pub(super) fn failure_text(failure: Option<&Failure>) -> String {
-    let Some(failure) = failure else { return String::new() };
+    let Some(failure) = failure else {
+        return String::new();
+    };
     let message = match failure.message.len() {
         0..=120 => format!("{:?}", failure.message),
         length => format!("<{length} characters>"),
@@ -71,7 +83,11 @@ pub(super) fn failure_text(failure: Option<&Failure>) -> String {
         }
         Some(FailureInfo::TimeoutFailureInfo(info)) => {
             let details = payloads_text(info.last_heartbeat_details.as_ref());
-            let details = if details == "[]" { String::new() } else { format!(" {details}") };
+            let details = if details == "[]" {
+                String::new()
+            } else {
+                format!(" {details}")
+            };
             let kind = TimeoutType::try_from(info.timeout_type).unwrap();
             format!(" {kind:?}{details}")
         }
@@ -106,7 +122,9 @@ pub(super) fn event_text(event: &HistoryEvent) -> String {
         _ => workflow(line, attributes),
     };
     let name = format!("{:?}", event.event_type());
-    format!("{:3} {name} {}", event.event_id, line.0.join(" ")).trim_end().to_owned()
+    format!("{:3} {name} {}", event.event_id, line.0.join(" "))
+        .trim_end()
+        .to_owned()
 }
 
 fn activity(line: Line, attributes: &Attributes) -> Line {
@@ -115,8 +133,14 @@ fn activity(line: Line, attributes: &Attributes) -> Line {
             let policy = event.retry_policy.clone().unwrap_or_default();
             line.text("id", &event.activity_id)
                 .queue(event.task_queue.as_ref())
-                .span("schedule_to_close", event.schedule_to_close_timeout.as_ref())
-                .span("schedule_to_start", event.schedule_to_start_timeout.as_ref())
+                .span(
+                    "schedule_to_close",
+                    event.schedule_to_close_timeout.as_ref(),
+                )
+                .span(
+                    "schedule_to_start",
+                    event.schedule_to_start_timeout.as_ref(),
+                )
                 .span("start_to_close", event.start_to_close_timeout.as_ref())
                 .span("heartbeat", event.heartbeat_timeout.as_ref())
                 .span("first_retry", policy.initial_interval.as_ref())
@@ -188,9 +212,15 @@ fn workflow_task(line: Line, attributes: &Attributes) -> Line {
 fn workflow(line: Line, attributes: &Attributes) -> Line {
     match attributes {
         Attributes::WorkflowExecutionStartedEventAttributes(event) => line
-            .text("type", &event.workflow_type.clone().unwrap_or_default().name)
+            .text(
+                "type",
+                &event.workflow_type.clone().unwrap_or_default().name,
+            )
             .queue(event.task_queue.as_ref())
-            .span("execution_timeout", event.workflow_execution_timeout.as_ref())
+            .span(
+                "execution_timeout",
+                event.workflow_execution_timeout.as_ref(),
+            )
             .span("run_timeout", event.workflow_run_timeout.as_ref())
             .number("attempt", event.attempt)
             .span("backoff", event.first_workflow_task_backoff.as_ref())
@@ -202,24 +232,24 @@ fn workflow(line: Line, attributes: &Attributes) -> Line {
         Attributes::WorkflowExecutionCompletedEventAttributes(event) => {
             line.text("result", &payloads_text(event.result.as_ref()))
         }
-        Attributes::WorkflowExecutionFailedEventAttributes(event) => {
-            line.failure("failure", event.failure.as_ref()).retry_state(event.retry_state)
-        }
+        Attributes::WorkflowExecutionFailedEventAttributes(event) => line
+            .failure("failure", event.failure.as_ref())
+            .retry_state(event.retry_state),
         Attributes::WorkflowExecutionTimedOutEventAttributes(event) => {
             line.retry_state(event.retry_state)
         }
-        Attributes::WorkflowExecutionTerminatedEventAttributes(event) => {
-            line.text("reason", &event.reason).text("by", &event.identity)
-        }
+        Attributes::WorkflowExecutionTerminatedEventAttributes(event) => line
+            .text("reason", &event.reason)
+            .text("by", &event.identity),
         Attributes::TimerStartedEventAttributes(event) => line
             .text("id", &event.timer_id)
             .span("after", event.start_to_fire_timeout.as_ref()),
-        Attributes::TimerFiredEventAttributes(event) => {
-            line.text("id", &event.timer_id).number("started", event.started_event_id)
-        }
-        Attributes::TimerCanceledEventAttributes(event) => {
-            line.text("id", &event.timer_id).number("started", event.started_event_id)
-        }
+        Attributes::TimerFiredEventAttributes(event) => line
+            .text("id", &event.timer_id)
+            .number("started", event.started_event_id),
+        Attributes::TimerCanceledEventAttributes(event) => line
+            .text("id", &event.timer_id)
+            .number("started", event.started_event_id),
         _ => line,
     }
 }

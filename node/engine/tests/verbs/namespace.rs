@@ -27,7 +27,9 @@ pub(super) fn register(script: &mut Script, args: &Args) {
 
 fn data(args: &Args) -> std::collections::BTreeMap<String, String> {
     let pairs = args.others().into_iter();
-    pairs.map(|(key, value)| (key.trim_start_matches("data.").to_owned(), value)).collect()
+    pairs
+        .map(|(key, value)| (key.trim_start_matches("data.").to_owned(), value))
+        .collect()
 }
 
 /// `update_namespace NAME retention= description= owner= cluster= state= data.KEY=`
@@ -64,13 +66,18 @@ pub(super) fn add_search_attributes(script: &mut Script, args: &Args) {
         (name, i32::from(value_type.unwrap()))
     });
     let (namespace, attributes) = (args.name_or("default"), pairs.collect());
-    script.apply(Mutation::AddSearchAttributes { namespace, attributes });
+    script.apply(Mutation::AddSearchAttributes {
+        namespace,
+        attributes,
+    });
 }
 
 /// `describe_namespace NAME`
 pub(super) fn describe(script: &mut Script, args: &Args) {
     let found = read::namespace::by_name(&script.world.memory, &args.name_or("shop")).unwrap();
-    let Some(namespace) = found else { return script.say("no such namespace") };
+    let Some(namespace) = found else {
+        return script.say("no such namespace");
+    };
     let state = NamespaceState::try_from(namespace.state).unwrap();
     script.say(format!(
         "{} number {} {state:?} retention {} s, {:?} {:?} {:?} {:?}",

@@ -9,7 +9,11 @@ use steadfast_proto::temporal::enums::v1::WorkflowExecutionStatus;
 /// The run that `[ID] nth=` names; the newest one without `nth` (1 is the oldest).
 fn run(script: &Script, args: &Args) -> Option<Run> {
     let id = args.name_or("wf");
-    let runs = script.world.runs().into_iter().filter(|run| run.run.workflow_id == id);
+    let runs = script
+        .world
+        .runs()
+        .into_iter()
+        .filter(|run| run.run.workflow_id == id);
     let mut runs: Vec<Run> = runs.collect();
     match args.number::<usize>("nth") {
         0 => runs.pop(),
@@ -20,7 +24,9 @@ fn run(script: &Script, args: &Args) -> Option<Run> {
 /// `history [ID] nth= from=`
 pub(super) fn history(script: &mut Script, args: &Args) {
     let from: i64 = args.number("from");
-    let Some(run) = run(script, args) else { return script.say("no such run") };
+    let Some(run) = run(script, args) else {
+        return script.say("no such run");
+    };
     let (events, _) = script.world.history(&run.run);
     for event in events.iter().filter(|event| event.event_id >= from) {
         let text = event_text(event);
@@ -30,13 +36,18 @@ pub(super) fn history(script: &mut Script, args: &Args) {
 
 /// `describe [ID] nth=`
 pub(super) fn describe(script: &mut Script, args: &Args) {
-    let Some(run) = run(script, args) else { return script.say("no such run") };
+    let Some(run) = run(script, args) else {
+        return script.say("no such run");
+    };
     let status = WorkflowExecutionStatus::try_from(run.status).unwrap();
     script.say(format!("{status:?}, {} transitions", run.state_transitions));
     if let Some(task) = &run.workflow_task {
         let phase = format!("{:?}", task.phase);
         let phase = phase.split(' ').next().unwrap_or_default();
-        let text = format!("task {:?} {phase} on {}, attempt {}", task.kind, task.queue, task.attempt);
+        let text = format!(
+            "task {:?} {phase} on {}, attempt {}",
+            task.kind, task.queue, task.attempt
+        );
         script.say(text);
     }
     if run.buffered_count > 0 {
@@ -48,9 +59,14 @@ pub(super) fn describe(script: &mut Script, args: &Args) {
         script.say(format!("{name} = {value} ({kind})"));
     }
     let prefix = keys::activity_prefix(&run.run);
-    let activities = script.world.memory.scan(&prefix, &keys::prefix_end(&prefix), 100, false);
+    let activities = script
+        .world
+        .memory
+        .scan(&prefix, &keys::prefix_end(&prefix), 100, false);
     for (_, record) in activities.unwrap() {
-        let Record::Activity(activity) = &*record else { panic!("{record:?}") };
+        let Record::Activity(activity) = &*record else {
+            panic!("{record:?}")
+        };
         let text = activity_text(script, activity);
         script.say(text);
     }
@@ -64,13 +80,22 @@ fn activity_text(script: &Script, activity: &Activity) -> String {
             format!("in back-off for {wait} ms")
         }
         ActivityState::Started { at } => {
-            format!("started {} by {}", script.clock(at), activity.started_identity)
+            format!(
+                "started {} by {}",
+                script.clock(at),
+                activity.started_identity
+            )
         }
     };
-    let mut text =
-        format!("activity {} {state}, attempt {}", activity.scheduled.activity_id, activity.attempt);
+    let mut text = format!(
+        "activity {} {state}, attempt {}",
+        activity.scheduled.activity_id, activity.attempt
+    );
     if let Some(failure) = &activity.last_failure {
-        text.push_str(&format!(", last failure {}", super::event_text::failure_text(Some(failure))));
+        text.push_str(&format!(
+            ", last failure {}",
+            super::event_text::failure_text(Some(failure))
+        ));
     }
     if activity.cancel_requested_event_id != 0 {
         text.push_str(", cancel requested");
@@ -81,11 +106,20 @@ fn activity_text(script: &Script, activity: &Activity) -> String {
 /// Rows of the list, in its order.
 pub(super) fn list(script: &mut Script) {
     let prefix = [2, 2];
-    let rows = script.world.memory.scan(&prefix, &keys::prefix_end(&prefix), 100, false).unwrap();
+    let rows = script
+        .world
+        .memory
+        .scan(&prefix, &keys::prefix_end(&prefix), 100, false)
+        .unwrap();
     for (_, record) in rows {
-        let Record::Visibility(row) = &*record else { panic!("{record:?}") };
+        let Record::Visibility(row) = &*record else {
+            panic!("{record:?}")
+        };
         let status = WorkflowExecutionStatus::try_from(row.status).unwrap();
-        script.say(format!("{} {status:?} {} events", row.run.workflow_id, row.history_length));
+        script.say(format!(
+            "{} {status:?} {} events",
+            row.run.workflow_id, row.history_length
+        ));
     }
 }
 
@@ -96,7 +130,10 @@ pub(super) fn queues(script: &mut Script) {
         let backlog = read::queue::backlog(&script.world.memory, &queue, 100).unwrap();
         let oldest = script.clock(backlog.oldest.unwrap());
         let kind = kind_text(queue.kind);
-        script.say(format!("{kind} {}: {} since {oldest}", queue.name, backlog.count));
+        script.say(format!(
+            "{kind} {}: {} since {oldest}",
+            queue.name, backlog.count
+        ));
         cursor = Some(queue);
     }
 }
@@ -104,9 +141,15 @@ pub(super) fn queues(script: &mut Script) {
 /// The index of due times.
 pub(super) fn due(script: &mut Script) {
     let prefix = keys::due_prefix();
-    let items = script.world.memory.scan(&prefix, &keys::prefix_end(&prefix), 100, false).unwrap();
+    let items = script
+        .world
+        .memory
+        .scan(&prefix, &keys::prefix_end(&prefix), 100, false)
+        .unwrap();
     for (key, record) in items {
-        let Record::Due(due) = &*record else { panic!("{record:?}") };
+        let Record::Due(due) = &*record else {
+            panic!("{record:?}")
+        };
         let at = script.clock(keys::due_time(&key).unwrap());
         script.say(format!("{at} {:?}", due.kind));
     }

@@ -14,7 +14,9 @@ pub(super) fn advance(script: &mut Script, args: &Args) {
     let span = Span::from_proto(Some(&duration(&args.name_or("1s"))));
     let until = script.world.now.after(span);
     for _ in 0..FIRED_MAX {
-        let Some(at) = resume::earliest_due(&script.world.memory).unwrap() else { break };
+        let Some(at) = resume::earliest_due(&script.world.memory).unwrap() else {
+            break;
+        };
         if at > until {
             break;
         }
@@ -23,7 +25,9 @@ pub(super) fn advance(script: &mut Script, args: &Args) {
         script.world.now = script.world.now.max(Timestamp(at.0 - tick));
         let key = resume::due(&script.world.memory, at, 1).unwrap().remove(0);
         let due = script.world.memory.0[&key].clone();
-        let Record::Due(due) = &*due else { panic!("{due:?}") };
+        let Record::Due(due) = &*due else {
+            panic!("{due:?}")
+        };
         let kind = format!("{:?}", due.kind);
         let kind = kind.split([' ', '{']).next().unwrap_or_default().to_owned();
         let clock = script.clock(at);

@@ -136,7 +136,8 @@ impl Script {
                 self.say(format!("queued {} {}", kind_text(queue.kind), queue.name));
             }
             Effect::TaskAssigned { reservation, task } => {
-                self.waiting.retain(|waiting| waiting.poll != reservation.poll);
+                self.waiting
+                    .retain(|waiting| waiting.poll != reservation.poll);
                 let text = self.keep(&task, "");
                 self.say(format!("to {}: {text}", reservation.identity));
             }
@@ -156,16 +157,27 @@ impl Script {
                 let text = format!(
                     "workflow task of {name}, attempt {}, events {}..={}{}",
                     task.token.attempt,
-                    if task.sticky { task.previous_started_event_id + 1 } else { 1 },
+                    if task.sticky {
+                        task.previous_started_event_id + 1
+                    } else {
+                        1
+                    },
                     task.stored_until,
-                    if task.tail.is_empty() { "" } else { " and a tail" },
+                    if task.tail.is_empty() {
+                        ""
+                    } else {
+                        " and a tail"
+                    },
                 );
                 (task.token.clone(), name, text)
             }
             AssignedTask::Activity(task) => {
                 let token = &task.token;
-                let activity =
-                    read::target::activity(&self.world.memory, &token.run, token.scheduled_event_id);
+                let activity = read::target::activity(
+                    &self.world.memory,
+                    &token.run,
+                    token.scheduled_event_id,
+                );
                 let activity = activity.unwrap().unwrap();
                 let id = activity.scheduled.activity_id.clone();
                 let mut text = format!("activity {id}, attempt {}", token.attempt);
@@ -175,7 +187,11 @@ impl Script {
                 (token.clone(), id, text)
             }
         };
-        let name = if name.is_empty() { default_name } else { name.to_owned() };
+        let name = if name.is_empty() {
+            default_name
+        } else {
+            name.to_owned()
+        };
         if token.kind == TaskKind::Workflow {
             self.last_workflow.clone_from(&name);
         }
@@ -191,7 +207,11 @@ impl Script {
 
     /// The name of the workflow task that was claimed last.
     pub(crate) fn last_workflow(&self) -> String {
-        assert!(!self.last_workflow.is_empty(), "no workflow task yet:\n{}", self.output);
+        assert!(
+            !self.last_workflow.is_empty(),
+            "no workflow task yet:\n{}",
+            self.output
+        );
         self.last_workflow.clone()
     }
 
@@ -199,16 +219,29 @@ impl Script {
     pub(crate) fn poller(&mut self, kind: TaskKind, args: &Args) -> Reservation {
         self.polls += 1;
         Reservation {
-            queue: self.queue(kind, &args.get_or("queue", "q"), &args.get_or("namespace", "default")),
-            poll: PollId { boot: 1, sequence: self.polls },
+            queue: self.queue(
+                kind,
+                &args.get_or("queue", "q"),
+                &args.get_or("namespace", "default"),
+            ),
+            poll: PollId {
+                boot: 1,
+                sequence: self.polls,
+            },
             identity: args.get_or("worker", "worker"),
             worker: WorkerVersion::default(),
         }
     }
 
     pub(crate) fn queue(&self, kind: TaskKind, name: &str, namespace: &str) -> QueueKey {
-        let found = read::namespace::by_name(&self.world.memory, namespace).unwrap().unwrap();
-        QueueKey { namespace: found.number, kind, name: name.to_owned() }
+        let found = read::namespace::by_name(&self.world.memory, namespace)
+            .unwrap()
+            .unwrap();
+        QueueKey {
+            namespace: found.number,
+            kind,
+            name: name.to_owned(),
+        }
     }
 
     fn wait(&mut self, kind: TaskKind, args: &Args) {
@@ -230,7 +263,10 @@ impl Script {
         let mut queues = BTreeSet::new();
         let mut cursor = None;
         while let Some(queue) = resume::next_queue(memory, cursor.as_ref()).unwrap() {
-            assert!(queues.insert(queue.clone()), "{context}: the walk comes by {queue:?} twice");
+            assert!(
+                queues.insert(queue.clone()),
+                "{context}: the walk comes by {queue:?} twice"
+            );
             cursor = Some(queue);
         }
         let mut tasks = 0;
@@ -239,7 +275,10 @@ impl Script {
             assert!(backlog.count > 0, "{context}: {queue:?} is empty");
             tasks += backlog.count;
         }
-        let queued = memory.0.values().filter(|record| matches!(***record, Record::QueueTask(_)));
+        let queued = memory
+            .0
+            .values()
+            .filter(|record| matches!(***record, Record::QueueTask(_)));
         assert_eq!(tasks, queued.count(), "{context}: the walk sees every task");
     }
 }
@@ -300,8 +339,11 @@ impl Args {
 
     /// A number.
     pub(crate) fn number<N: std::str::FromStr + Default>(&self, key: &str) -> N {
-        let Some(text) = self.get(key) else { return N::default() };
-        text.parse().unwrap_or_else(|_| panic!("{}: {key}={text}", self.context))
+        let Some(text) = self.get(key) else {
+            return N::default();
+        };
+        text.parse()
+            .unwrap_or_else(|_| panic!("{}: {key}={text}", self.context))
     }
 
     /// A duration as protobuf.
@@ -312,22 +354,32 @@ impl Args {
     /// JSON values, split by commas, as payloads.
     pub(crate) fn payloads(&self, key: &str) -> Option<Payloads> {
         let text = self.get(key)?;
-        Some(Payloads { payloads: text.split(',').map(payload).collect() })
+        Some(Payloads {
+            payloads: text.split(',').map(payload).collect(),
+        })
     }
 
     /// All pairs that no verb asked for: free names, as of search attributes.
     pub(crate) fn others(&self) -> Vec<(String, String)> {
         let used = self.used.borrow().clone();
         let others = self.pairs.iter().filter(|(key, _)| !used.contains(*key));
-        let others: Vec<_> = others.map(|(key, value)| (key.clone(), value.clone())).collect();
-        self.used.borrow_mut().extend(others.iter().map(|(key, _)| key.clone()));
+        let others: Vec<_> = others
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect();
+        self.used
+            .borrow_mut()
+            .extend(others.iter().map(|(key, _)| key.clone()));
         others
     }
 
     /// Every pair was understood.
     pub(crate) fn finish(&self) {
         let used = self.used.borrow();
-        let unknown: Vec<_> = self.pairs.keys().filter(|key| !used.contains(*key)).collect();
+        let unknown: Vec<_> = self
+            .pairs
+            .keys()
+            .filter(|key| !used.contains(*key))
+            .collect();
         assert!(unknown.is_empty(), "{}: unknown {unknown:?}", self.context);
     }
 }
@@ -360,10 +412,16 @@ pub(crate) fn duration(text: &str) -> prost_types::Duration {
         .iter()
         .find_map(|(unit, factor)| Some((text.strip_suffix(unit)?.parse::<f64>().ok()?, factor)))
         .unwrap_or_else(|| panic!("no duration: {text}"));
-    #[expect(clippy::cast_possible_truncation, reason = "durations of scripts are short")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "durations of scripts are short"
+    )]
     let nanos = (number * factor).round() as i64;
     let (seconds, nanos) = (nanos / 1_000_000_000, nanos % 1_000_000_000);
-    prost_types::Duration { seconds, nanos: i32::try_from(nanos).unwrap() }
+    prost_types::Duration {
+        seconds,
+        nanos: i32::try_from(nanos).unwrap(),
+    }
 }
 
 pub(crate) fn payload(json: &str) -> Payload {
@@ -371,13 +429,20 @@ pub(crate) fn payload(json: &str) -> Payload {
         Some(count) => vec![b'0'; count.parse().unwrap()],
         None => json.as_bytes().to_vec(),
     };
-    let mut payload = Payload { data: data.into(), ..Payload::default() };
-    payload.metadata.insert("encoding".to_owned(), "json/plain".into());
+    let mut payload = Payload {
+        data: data.into(),
+        ..Payload::default()
+    };
+    payload
+        .metadata
+        .insert("encoding".to_owned(), "json/plain".into());
     payload
 }
 
 pub(crate) fn payloads_text(payloads: Option<&Payloads>) -> String {
-    let payloads = payloads.map(|payloads| payloads.payloads.as_slice()).unwrap_or_default();
+    let payloads = payloads
+        .map(|payloads| payloads.payloads.as_slice())
+        .unwrap_or_default();
     let texts = payloads.iter().map(|payload| match payload.data.len() {
         0..=200 => String::from_utf8_lossy(&payload.data).into_owned(),
         length => format!("<{length} bytes>"),

@@ -12,7 +12,10 @@ use steadfast_proto::temporal::workflowservice::v1 as wire;
 
 fn execution(args: &Args) -> Option<WorkflowExecution> {
     let (workflow_id, run_id) = (args.name_or("wf"), args.get_or("run", ""));
-    Some(WorkflowExecution { workflow_id, run_id })
+    Some(WorkflowExecution {
+        workflow_id,
+        run_id,
+    })
 }
 
 /// `start [ID] queue= type= request= run_timeout= execution_timeout= task_timeout= reuse= conflict=
@@ -63,7 +66,15 @@ pub(super) fn signal_with_start(script: &mut Script, args: &Args) {
 }
 
 fn say_started(script: &mut Script, reply: Option<Reply>) {
-    let Some(Reply::Started { started, status, eager_task, .. }) = reply else { return };
+    let Some(Reply::Started {
+        started,
+        status,
+        eager_task,
+        ..
+    }) = reply
+    else {
+        return;
+    };
     script.say(format!("started={started} status={status}"));
     if let Some(task) = eager_task {
         let text = script.keep(&task, "");
@@ -72,15 +83,21 @@ fn say_started(script: &mut Script, reply: Option<Reply>) {
 }
 
 fn workflow_type(args: &Args) -> Option<WorkflowType> {
-    Some(WorkflowType { name: args.get_or("type", "Workflow") })
+    Some(WorkflowType {
+        name: args.get_or("type", "Workflow"),
+    })
 }
 
 fn task_queue(args: &Args) -> Option<TaskQueue> {
-    Some(TaskQueue { name: args.get_or("queue", "q"), ..TaskQueue::default() })
+    Some(TaskQueue {
+        name: args.get_or("queue", "q"),
+        ..TaskQueue::default()
+    })
 }
 
 fn request_id(script: &Script, args: &Args) -> String {
-    args.get("request").unwrap_or_else(|| format!("request-{}", script.world.now.0))
+    args.get("request")
+        .unwrap_or_else(|| format!("request-{}", script.world.now.0))
 }
 
 fn retry_policy(args: &Args) -> Option<RetryPolicy> {
@@ -93,9 +110,11 @@ fn retry_policy(args: &Args) -> Option<RetryPolicy> {
 }
 
 fn search_attributes(args: &Args) -> Option<SearchAttributes> {
-    let named = args.others().into_iter().filter_map(|(key, json)| {
-        let name = key.strip_prefix("attribute.").unwrap_or_else(|| panic!("unknown {key}"));
-        Some((name.to_owned(), payload(&json)))
+    let named = args.others().into_iter().map(|(key, json)| {
+        let name = key
+            .strip_prefix("attribute.")
+            .unwrap_or_else(|| panic!("unknown {key}"));
+        (name.to_owned(), payload(&json))
     });
     let indexed_fields: std::collections::BTreeMap<_, _> = named.collect();
     (!indexed_fields.is_empty()).then_some(SearchAttributes { indexed_fields })
@@ -148,7 +167,10 @@ pub(super) fn delete(script: &mut Script, args: &Args) {
         run_id: args.get_or("run", ""),
     };
     let runs = script.world.runs();
-    let run = runs.iter().rev().find(|run| run.run.workflow_id == target.workflow_id);
+    let run = runs
+        .iter()
+        .rev()
+        .find(|run| run.run.workflow_id == target.workflow_id);
     let run = run.map(|run| run.run.clone());
     let mut reply = script.apply(Mutation::DeleteWorkflowExecution(target));
     for slice in 1..=100 {

@@ -17,11 +17,7 @@ pub(super) fn poll(script: &mut Script, args: &Args) {
     claim(script, poller, &name);
 }
 
-pub(super) fn claim(
-    script: &mut Script,
-    poller: steadfast_engine::id::Reservation,
-    name: &str,
-) {
+pub(super) fn claim(script: &mut Script, poller: steadfast_engine::id::Reservation, name: &str) {
     match script.apply(Mutation::ClaimTask(poller)) {
         Some(Reply::Claimed(Some(task))) => {
             script.keep(&task, name);
@@ -35,7 +31,10 @@ pub(super) fn claim(
 pub(super) fn complete(script: &mut Script, args: &Args, below: &[String]) {
     let name = task_name(script, args);
     let sticky = args.get("sticky").map(|name| StickyExecutionAttributes {
-        worker_task_queue: Some(TaskQueue { name, ..TaskQueue::default() }),
+        worker_task_queue: Some(TaskQueue {
+            name,
+            ..TaskQueue::default()
+        }),
         schedule_to_start_timeout: args.span("sticky_timeout"),
     });
     let request = wire::RespondWorkflowTaskCompletedRequest {
@@ -50,7 +49,12 @@ pub(super) fn complete(script: &mut Script, args: &Args, below: &[String]) {
     let token = script.token(&name);
     let request = Proto(request);
     let reply = script.apply(Mutation::RespondWorkflowTaskCompleted { token, request });
-    let Some(Reply::WorkflowTaskCompleted { new_task, eager_activities, .. }) = reply else {
+    let Some(Reply::WorkflowTaskCompleted {
+        new_task,
+        eager_activities,
+        ..
+    }) = reply
+    else {
         return;
     };
     for task in eager_activities {
@@ -70,7 +74,10 @@ pub(super) fn fail(script: &mut Script, args: &Args) {
     let request = wire::RespondWorkflowTaskFailedRequest {
         namespace: "default".to_owned(),
         cause: args.number("cause"),
-        failure: Some(Failure { message, ..Failure::default() }),
+        failure: Some(Failure {
+            message,
+            ..Failure::default()
+        }),
         identity: args.get_or("worker", "worker"),
         ..Default::default()
     };
@@ -87,7 +94,11 @@ pub(super) fn put_back(script: &mut Script, args: &Args) {
 
 /// `abandon_sticky queue=`
 pub(super) fn abandon_sticky(script: &mut Script, args: &Args) {
-    let queue = script.queue(TaskKind::Workflow, &args.get_or("queue", "sticky"), "default");
+    let queue = script.queue(
+        TaskKind::Workflow,
+        &args.get_or("queue", "sticky"),
+        "default",
+    );
     script.apply(Mutation::AbandonStickyQueue(queue));
 }
 

@@ -13,9 +13,7 @@ use prost::Message;
 use steadfast_proto::temporal::common::v1::Payloads;
 use steadfast_proto::temporal::enums::v1::RetryState;
 use steadfast_proto::temporal::failure::v1::failure::FailureInfo;
-use steadfast_proto::temporal::failure::v1::{
-    ApplicationFailureInfo, Failure, ServerFailureInfo,
-};
+use steadfast_proto::temporal::failure::v1::{ApplicationFailureInfo, Failure, ServerFailureInfo};
 use steadfast_proto::temporal::history::v1::{
     ActivityTaskCanceledEventAttributes, ActivityTaskCompletedEventAttributes,
     ActivityTaskFailedEventAttributes, ActivityTaskStartedEventAttributes,
@@ -47,7 +45,11 @@ pub(crate) fn complete(
         identity: identity.to_owned(),
         ..ActivityTaskCompletedEventAttributes::default()
     };
-    close(execution, activity, Attributes::ActivityTaskCompletedEventAttributes(attributes))
+    close(
+        execution,
+        activity,
+        Attributes::ActivityTaskCompletedEventAttributes(attributes),
+    )
 }
 
 /// Ends the attempt with a failure: the next attempt, or the closing event.
@@ -75,7 +77,11 @@ pub(crate) fn fail(
         retry_state: retry_state.into(),
         ..ActivityTaskFailedEventAttributes::default()
     };
-    close(execution, &mut activity, Attributes::ActivityTaskFailedEventAttributes(attributes))
+    close(
+        execution,
+        &mut activity,
+        Attributes::ActivityTaskFailedEventAttributes(attributes),
+    )
 }
 
 /// Closes an activity as canceled. `started`: whether the worker says so; otherwise the cancel
@@ -123,7 +129,11 @@ pub(super) fn time_out(
         started_event_id,
         retry_state: retry_state.into(),
     };
-    close(execution, activity, Attributes::ActivityTaskTimedOutEventAttributes(attributes))
+    close(
+        execution,
+        activity,
+        Attributes::ActivityTaskTimedOutEventAttributes(attributes),
+    )
 }
 
 /// Lets the activity wait for its next attempt, or answers why there is none.
@@ -141,7 +151,14 @@ pub(super) fn retry(
     timeout::disarm_started(execution, &mut activity);
     let until = now.after(wait);
     activity.last_failure = failure
-        .map(|failure| cut(failure.clone(), LAST_FAILURE_BYTES_MAX, LAST_FAILURE_BYTES_MAX, false))
+        .map(|failure| {
+            cut(
+                failure.clone(),
+                LAST_FAILURE_BYTES_MAX,
+                LAST_FAILURE_BYTES_MAX,
+                false,
+            )
+        })
         .map(Proto);
     activity.last_worker_identity = std::mem::take(&mut activity.started_identity);
     clear_start(&mut activity);
@@ -226,9 +243,17 @@ fn remove(execution: &mut Execution<'_, '_>, activity: &mut Activity) {
         ActivityState::Started { .. } => timeout::disarm_started(execution, activity),
     }
     let run = &execution.run.run;
-    execution.set.delete(keys::activity_key(run, activity.scheduled_event_id));
-    execution.set.delete(keys::activity_by_id_key(run, &activity.scheduled.activity_id));
-    assert!(execution.run.pending_activities > 0, "a pending activity is counted");
+    execution
+        .set
+        .delete(keys::activity_key(run, activity.scheduled_event_id));
+    execution.set.delete(keys::activity_by_id_key(
+        run,
+        &activity.scheduled.activity_id,
+    ));
+    assert!(
+        execution.run.pending_activities > 0,
+        "a pending activity is counted"
+    );
     execution.run.pending_activities -= 1;
 }
 
@@ -248,7 +273,9 @@ fn cut(failure: Failure, limit: usize, cut_to: usize, non_retryable: bool) -> Fa
 pub(crate) fn server_failure(message: &str, non_retryable: bool) -> Failure {
     Failure {
         message: message.to_owned(),
-        failure_info: Some(FailureInfo::ServerFailureInfo(ServerFailureInfo { non_retryable })),
+        failure_info: Some(FailureInfo::ServerFailureInfo(ServerFailureInfo {
+            non_retryable,
+        })),
         ..Failure::default()
     }
 }
@@ -256,18 +283,22 @@ pub(crate) fn server_failure(message: &str, non_retryable: bool) -> Failure {
 /// Type, source and as much of the message as fits.
 fn truncated(failure: &Failure, bytes_max: usize) -> Failure {
     let failure_info = match failure.failure_info.as_ref() {
-        Some(FailureInfo::ApplicationFailureInfo(info)) => {
-            Some(FailureInfo::ApplicationFailureInfo(ApplicationFailureInfo {
+        Some(FailureInfo::ApplicationFailureInfo(info)) => Some(
+            FailureInfo::ApplicationFailureInfo(ApplicationFailureInfo {
                 r#type: head(&info.r#type, bytes_max / 4).to_owned(),
                 non_retryable: info.non_retryable,
                 ..ApplicationFailureInfo::default()
-            }))
-        }
+            }),
+        ),
         Some(FailureInfo::ServerFailureInfo(info)) => Some(FailureInfo::ServerFailureInfo(*info)),
         Some(_) | None => None,
     };
     let source = head(&failure.source, bytes_max / 4).to_owned();
-    let mut short = Failure { failure_info, source, ..Failure::default() };
+    let mut short = Failure {
+        failure_info,
+        source,
+        ..Failure::default()
+    };
     let left = bytes_max.saturating_sub(short.encoded_len() + MESSAGE_FRAME_BYTES);
     head(&failure.message, left).clone_into(&mut short.message);
     short

@@ -30,7 +30,12 @@ pub(crate) fn find<'set, 'tables>(
 ) -> Result<Found<'set, 'tables>, Stop> {
     match target {
         ActivityTarget::Token(token) => by_token(set, token),
-        ActivityTarget::Id { namespace, workflow_id, run_id, activity_id } => {
+        ActivityTarget::Id {
+            namespace,
+            workflow_id,
+            run_id,
+            activity_id,
+        } => {
             if workflow_id.is_empty() {
                 let text = format!("activity not found for ID: {activity_id}");
                 return Err(Refusal::NotFound(text).into());
@@ -61,7 +66,10 @@ fn by_token<'set, 'tables>(
         .filter(|activity| activity.attempt == token.attempt && activity.claim == token.claim);
     let activity = activity.ok_or_else(not_found)?;
     require_started(&activity)?;
-    Ok(Found { execution, activity })
+    Ok(Found {
+        execution,
+        activity,
+    })
 }
 
 fn by_id<'set, 'tables>(
@@ -79,7 +87,10 @@ fn by_id<'set, 'tables>(
              history for more details"
         ))
     })?;
-    Ok(Found { execution, activity })
+    Ok(Found {
+        execution,
+        activity,
+    })
 }
 
 /// Refuses an activity that no worker has: all but a completion by id need one.

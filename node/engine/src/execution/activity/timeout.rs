@@ -51,7 +51,10 @@ pub(super) fn disarm_attempt(execution: &mut Execution<'_, '_>, activity: &Activ
 
 fn schedule_to_start(activity: &Activity) -> Option<(Timestamp, DueKind)> {
     let (scheduled_event_id, attempt) = (activity.scheduled_event_id, activity.attempt);
-    let kind = DueKind::ActivityScheduleToStart { scheduled_event_id, attempt };
+    let kind = DueKind::ActivityScheduleToStart {
+        scheduled_event_id,
+        attempt,
+    };
     after(activity.attempt_scheduled_at, activity.schedule_to_start).map(|at| (at, kind))
 }
 
@@ -78,15 +81,23 @@ pub(super) fn disarm_started(execution: &mut Execution<'_, '_>, activity: &mut A
 }
 
 fn start_to_close(activity: &Activity) -> Option<(Timestamp, DueKind)> {
-    let ActivityState::Started { at } = activity.state else { return None };
+    let ActivityState::Started { at } = activity.state else {
+        return None;
+    };
     let (scheduled_event_id, claim) = (activity.scheduled_event_id, activity.claim);
-    let kind = DueKind::ActivityStartToClose { scheduled_event_id, claim };
+    let kind = DueKind::ActivityStartToClose {
+        scheduled_event_id,
+        claim,
+    };
     after(at, activity.start_to_close).map(|at| (at, kind))
 }
 
 fn heartbeat_kind(activity: &Activity) -> DueKind {
     let (scheduled_event_id, claim) = (activity.scheduled_event_id, activity.claim);
-    DueKind::ActivityHeartbeat { scheduled_event_id, claim }
+    DueKind::ActivityHeartbeat {
+        scheduled_event_id,
+        claim,
+    }
 }
 
 /// The next attempt's begin. Its schedule-to-start time-out counts from there.
@@ -103,9 +114,17 @@ pub(super) fn disarm_backoff(execution: &mut Execution<'_, '_>, activity: &Activ
 }
 
 fn backoff(activity: &Activity) -> Option<(Timestamp, DueKind)> {
-    let ActivityState::Backoff { until } = activity.state else { return None };
+    let ActivityState::Backoff { until } = activity.state else {
+        return None;
+    };
     let (scheduled_event_id, attempt) = (activity.scheduled_event_id, activity.attempt);
-    Some((until, DueKind::ActivityRetry { scheduled_event_id, attempt }))
+    Some((
+        until,
+        DueKind::ActivityRetry {
+            scheduled_event_id,
+            attempt,
+        },
+    ))
 }
 
 fn after(start: Timestamp, span: Span) -> Option<Timestamp> {
@@ -134,18 +153,28 @@ pub(crate) fn armed(activity: &Activity) -> Vec<(Timestamp, DueKind)> {
 /// # Errors
 /// [`Fault`] when storage is broken.
 pub(crate) fn fire(execution: &mut Execution<'_, '_>, kind: &DueKind) -> Result<bool, Fault> {
-    let (DueKind::ActivityScheduleToStart { scheduled_event_id, .. }
+    let (DueKind::ActivityScheduleToStart {
+        scheduled_event_id, ..
+    }
     | DueKind::ActivityScheduleToClose { scheduled_event_id }
-    | DueKind::ActivityStartToClose { scheduled_event_id, .. }
-    | DueKind::ActivityHeartbeat { scheduled_event_id, .. }
-    | DueKind::ActivityRetry { scheduled_event_id, .. }) = kind
+    | DueKind::ActivityStartToClose {
+        scheduled_event_id, ..
+    }
+    | DueKind::ActivityHeartbeat {
+        scheduled_event_id, ..
+    }
+    | DueKind::ActivityRetry {
+        scheduled_event_id, ..
+    }) = kind
     else {
         return Ok(false);
     };
     if !execution.is_open() {
         return Ok(false);
     }
-    let Some(mut activity) = load(execution, *scheduled_event_id)? else { return Ok(false) };
+    let Some(mut activity) = load(execution, *scheduled_event_id)? else {
+        return Ok(false);
+    };
     match (kind, activity.state) {
         (DueKind::ActivityRetry { attempt, .. }, ActivityState::Backoff { .. })
             if *attempt == activity.attempt =>
@@ -159,7 +188,12 @@ pub(crate) fn fire(execution: &mut Execution<'_, '_>, kind: &DueKind) -> Result<
             ending::time_out(execution, &mut activity, failure, RetryState::Timeout)?;
         }
         (DueKind::ActivityScheduleToClose { .. }, _) => {
-            ending::time_out(execution, &mut activity, no_time_left(), RetryState::Timeout)?;
+            ending::time_out(
+                execution,
+                &mut activity,
+                no_time_left(),
+                RetryState::Timeout,
+            )?;
         }
         (DueKind::ActivityStartToClose { claim, .. }, ActivityState::Started { .. })
             if *claim == activity.claim =>
@@ -191,7 +225,9 @@ fn fire_heartbeat(
     mut activity: Box<Activity>,
     started_at: Timestamp,
 ) -> Result<bool, Fault> {
-    let expires_at = started_at.max(activity.heartbeat_at).after(activity.heartbeat);
+    let expires_at = started_at
+        .max(activity.heartbeat_at)
+        .after(activity.heartbeat);
     if expires_at > execution.set.now {
         activity.heartbeat_due_at = expires_at;
         execution.add_due(expires_at, heartbeat_kind(&activity));
@@ -209,7 +245,8 @@ fn time_out_attempt(
     timeout: TimeoutType,
 ) -> Result<(), Fault> {
     let failure = failure_of(timeout);
-    let Err((mut activity, retry_state)) = ending::retry(execution, activity, Some(&failure)) else {
+    let Err((mut activity, retry_state)) = ending::retry(execution, activity, Some(&failure))
+    else {
         return Ok(());
     };
     let out_of_time = retry_state == RetryState::Timeout;
@@ -218,7 +255,10 @@ fn time_out_attempt(
 }
 
 fn failure_of(timeout: TimeoutType) -> Failure {
-    timeout_failure(&format!("activity {} timeout", timeout_name(timeout)), timeout)
+    timeout_failure(
+        &format!("activity {} timeout", timeout_name(timeout)),
+        timeout,
+    )
 }
 
 fn no_time_left() -> Failure {
@@ -226,7 +266,10 @@ fn no_time_left() -> Failure {
 }
 
 fn timeout_failure(message: &str, timeout: TimeoutType) -> Failure {
-    let info = TimeoutFailureInfo { timeout_type: timeout.into(), last_heartbeat_details: None };
+    let info = TimeoutFailureInfo {
+        timeout_type: timeout.into(),
+        last_heartbeat_details: None,
+    };
     Failure {
         message: message.to_owned(),
         source: "Server".to_owned(),

@@ -59,7 +59,28 @@ pub(super) fn check(tables: &dyn Tables, run: &Run, report: &mut Report) -> Resu
     for activity in activities.iter().filter(|_| running) {
         check_activity(tables, run, activity, report)?;
     }
-    for (at, kind) in run_due_items(run) {
+    let mut timers = Vec::new();
+    let prefix = keys::timer_prefix(&run.run);
+    for_each(tables, &prefix, |key, record| {
+        if let Record::UserTimer(timer) = record {
+            // The id follows its two-byte length.
+            let id = key.get(prefix.len() + 2..).unwrap_or_default();
+            let timer_id = String::from_utf8_lossy(id).into_owned();
+            let started_event_id = timer.started_event_id;
+            timers.push((
+                timer.fire_at,
+                DueKind::UserTimer {
+                    started_event_id,
+                    timer_id,
+                },
+            ));
+        }
+    })?;
+    for (at, kind) in timers
+        .into_iter()
+        .filter(|_| running)
+        .chain(run_due_items(run))
+    {
         let found = tables.get(&keys::due_key(at, &run.run, &kind))?.is_some();
         report.require(found, || {
             format!("{}: {kind:?} is not in the index", name())
@@ -79,22 +100,28 @@ fn check_workflow_task(tables: &dyn Tables, run: &Run, report: &mut Report) -> R
     report.require(run.close.is_none(), || {
         format!("{}: a closed run has a task", name())
     });
+    let queue = QueueKey {
+        namespace: run.run.namespace,
+        kind: TaskKind::Workflow,
+        name: task.queue.clone(),
+    };
     match task.phase {
         WorkflowTaskPhase::Scheduled { task: sequence } => {
             report.require(run.buffered_count == 0, || {
                 format!("{}: events are buffered for a task that nobody has", name())
             });
-            let queue = QueueKey {
-                namespace: run.run.namespace,
-                kind: TaskKind::Workflow,
-                name: task.queue.clone(),
-            };
             let entry = tables.get(&keys::queue_task_key(&queue, sequence))?;
             report.require(entry.is_some(), || {
                 format!("{}: its task is in no queue", name())
             });
         }
         WorkflowTaskPhase::Started { at, .. } => {
+            if task.returned != 0 {
+                let entry = tables.get(&keys::queue_task_key(&queue, task.returned))?;
+                report.require(entry.is_some(), || {
+                    format!("{}: its task is in no queue", name())
+                });
+            }
             let virtual_events = task.kind == WorkflowTaskKind::Transient;
             report.require(
                 !virtual_events || task.scheduled_event_id == run.next_event_id,
@@ -151,6 +178,16 @@ fn run_due_items(run: &Run) -> Vec<(Timestamp, DueKind)> {
     let times = run.times;
     if run.close.is_some() {
         return items;
+    }
+    if let Some(task) = run.workflow_task.as_ref()
+        && matches!(task.phase, WorkflowTaskPhase::Scheduled { .. })
+        && !task.schedule_to_start.is_zero()
+    {
+        let at = task.scheduled_at.after(task.schedule_to_start);
+        items.push((
+            at,
+            DueKind::WorkflowTaskScheduleToStart { task: task.number },
+        ));
     }
     if times.run_expires_at != Timestamp(0) {
         items.push((times.run_expires_at, DueKind::RunTimeout));

@@ -147,10 +147,10 @@ impl ControlLane {
         let mut calls = Calls::default();
         let mut next = Some(first);
         loop {
-            if let Some(request) = next.take() {
-                if calls.silent() || !calls.send(&wire, request) {
-                    return;
-                }
+            if let Some(request) = next.take()
+                && (calls.silent() || !calls.send(&wire, request))
+            {
+                return;
             }
             tokio::select! {
                 request = self.queue.recv() => match request {

@@ -37,12 +37,10 @@ impl LogStore {
             .log
             .read(from, to, READ_BYTES)
             .map_err(io::Error::other)?;
-        let mut next = from;
-        for entry in &entries {
-            if entry.position.index != next {
-                return Err(io::Error::other(format!("no entry {next} in the log")));
+        for (expected, entry) in (from..).zip(&entries) {
+            if entry.position.index != expected {
+                return Err(io::Error::other(format!("no entry {expected} in the log")));
             }
-            next += 1;
         }
         if entries.is_empty() {
             return Err(io::Error::other(format!("no entry {from} in the log")));

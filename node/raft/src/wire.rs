@@ -84,16 +84,18 @@ pub(crate) fn append_to(
 
 /// Entries must follow each other and `prev`: a gap would be a hole in the log.
 pub(crate) fn append_from(append: proto::Append) -> Result<AppendEntriesRequest<Types>, LinkError> {
-    let mut next = append.prev.as_ref().map_or(0, |prev| prev.index + 1);
+    let first = append
+        .prev
+        .as_ref()
+        .map_or(0, |prev| prev.index.saturating_add(1));
     let mut entries = Vec::with_capacity(append.entries.len());
-    for entry in append.entries {
-        if entry.index != next {
+    for (expected, entry) in (first..).zip(append.entries) {
+        if entry.index != expected {
             return Err(LinkError::Protocol(format!(
-                "entry {} where {next} follows",
+                "entry {} where {expected} follows",
                 entry.index
             )));
         }
-        next += 1;
         let leader = LeaderId {
             term: entry.term,
             node_id: entry.leader,

@@ -71,7 +71,14 @@ impl TestNode {
                 .await
                 .unwrap();
         });
-        TestNode { node, machine, options, dir, server, log_writer }
+        TestNode {
+            node,
+            machine,
+            options,
+            dir,
+            server,
+            log_writer,
+        }
     }
 
     pub(crate) fn address(&self) -> String {
@@ -87,11 +94,21 @@ impl TestNode {
     /// Starts the killed node again from what was durable.
     pub(crate) async fn restart(self) -> TestNode {
         self.kill().await;
-        let TestNode { node, machine, options, dir, server, log_writer } = self;
+        let TestNode {
+            node,
+            machine,
+            options,
+            dir,
+            server,
+            log_writer,
+        } = self;
         drop(node);
         drop(server.await);
         // Two writers on one log would be two truths.
-        tokio::task::spawn_blocking(|| log_writer.join()).await.unwrap().unwrap();
+        tokio::task::spawn_blocking(|| log_writer.join())
+            .await
+            .unwrap()
+            .unwrap();
         let listener = eventually("the port is free", async || {
             TcpListener::bind(&options.peer.raft_address).await.ok()
         })

@@ -22,7 +22,9 @@ async fn a_leader_that_is_cut_off_is_replaced_and_taken_back() {
     let second = memory.leader(Some(first.node.id())).await;
     let index = second.node.propose(b"after").await.unwrap();
     memory.network.heal();
-    let lost = timeout(Duration::from_secs(20), lost).await.expect("an answer in time");
+    let lost = timeout(Duration::from_secs(20), lost)
+        .await
+        .expect("an answer in time");
     assert_eq!(lost, Err(ProposeError::Unknown));
     memory.applied(index).await;
     for node in &memory.nodes {
@@ -36,9 +38,13 @@ async fn a_leader_whose_lease_ran_out_refuses_definitely() {
     let first = memory.leader(None).await;
     memory.isolate(first.node.id());
     sleep(Duration::from_secs(1)).await;
-    let refused = timeout(Duration::from_secs(5), first.node.propose(b"x")).await.unwrap();
+    let refused = timeout(Duration::from_secs(5), first.node.propose(b"x"))
+        .await
+        .unwrap();
     assert_eq!(refused, Err(ProposeError::NotLeader { leader: None }));
-    let read = timeout(Duration::from_secs(5), first.node.read_index()).await.unwrap();
+    let read = timeout(Duration::from_secs(5), first.node.read_index())
+        .await
+        .unwrap();
     assert!(read.is_err(), "{read:?}");
 }
 
@@ -61,7 +67,9 @@ async fn a_node_that_was_cut_off_does_not_disturb_the_leader() {
 #[tokio::test(start_paused = true)]
 async fn a_new_leader_finishes_the_membership_change_of_a_dead_one() {
     let mut memory = Memory::three(4, |_| {}).await;
-    memory.start(4, SimulatedDisk::new(), Shared::default()).await;
+    memory
+        .start(4, SimulatedDisk::new(), Shared::default())
+        .await;
     let first = memory.leader(None).await;
     let id = first.node.id();
     first.node.add_learner(4, Memory::peer(4)).await.unwrap();
@@ -83,8 +91,14 @@ async fn a_new_leader_finishes_the_membership_change_of_a_dead_one() {
     memory.network.heal();
     let index = second.node.propose(b"on").await.unwrap();
     memory.applied(index).await;
-    let outcome = timeout(Duration::from_secs(20), promoted).await.expect("in time").unwrap();
-    assert!(outcome.is_err(), "the old leader knows the outcome: {outcome:?}");
+    let outcome = timeout(Duration::from_secs(20), promoted)
+        .await
+        .expect("in time")
+        .unwrap();
+    assert!(
+        outcome.is_err(),
+        "the old leader knows the outcome: {outcome:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -111,7 +125,10 @@ async fn an_interrupted_snapshot_goes_on_where_it_broke() {
     .await;
     memory.network.heal();
     let received = || away.machine.durable.lock().unwrap().received;
-    eventually("half is sent", async || (received() > 100 << 10).then_some(())).await;
+    eventually("half is sent", async || {
+        (received() > 100 << 10).then_some(())
+    })
+    .await;
     memory.isolate(away.node.id());
     sleep(Duration::from_secs(30)).await;
     memory.network.heal();
@@ -131,7 +148,12 @@ async fn nodes_hear_each_others_status() {
         for (from, status) in node.heard.0.lock().unwrap().iter() {
             assert_eq!(*status, format!("status of {from}"));
         }
-        assert!(node.node.peers().iter().all(|peer| peer.last_contact.is_some()));
+        assert!(
+            node.node
+                .peers()
+                .iter()
+                .all(|peer| peer.last_contact.is_some())
+        );
     }
 }
 
@@ -179,7 +201,11 @@ async fn nothing_acknowledged_is_lost_when_the_power_of_all_nodes_fails_at_once(
         memory.applied(index).await;
         let first = memory.nodes[0].machine.state().values.clone();
         for node in &memory.nodes {
-            assert_eq!(node.machine.state().values, first, "replicas differ, seed {seed}");
+            assert_eq!(
+                node.machine.state().values,
+                first,
+                "replicas differ, seed {seed}"
+            );
         }
         let held: BTreeSet<Bytes> = first.into_iter().collect();
         let lost: Vec<_> = expected.difference(&held).collect();
@@ -195,9 +221,13 @@ async fn a_failed_sync_stops_the_node_and_the_others_go_on() {
     let memory = Memory::three(7, |_| {}).await;
     let first = memory.leader(None).await;
     first.disk.fail_sync(1);
-    let outcome = timeout(Duration::from_secs(20), first.node.propose(b"x")).await.unwrap();
+    let outcome = timeout(Duration::from_secs(20), first.node.propose(b"x"))
+        .await
+        .unwrap();
     assert!(outcome.is_err() || memory.nodes.len() == 3, "{outcome:?}");
-    timeout(Duration::from_secs(20), first.node.stopped()).await.expect("the node stops");
+    timeout(Duration::from_secs(20), first.node.stopped())
+        .await
+        .expect("the node stops");
     let second = memory.leader(Some(first.node.id())).await;
     second.node.propose(b"y").await.unwrap();
 }

@@ -1,6 +1,12 @@
 //! Raft on the real log, over real sockets and in memory.
 
-#![allow(missing_docs, reason = "tests")]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::large_futures,
+    reason = "tests"
+)]
 
 mod cluster;
 mod log;

@@ -49,13 +49,22 @@ pub(crate) fn name(id: NodeId) -> String {
 impl Memory {
     /// Three nodes that have bootstrapped themselves.
     pub(crate) async fn three(seed: u64, change: fn(&mut RaftOptions)) -> Memory {
-        let mut memory =
-            Memory { network: MemoryNetwork::default(), nodes: Vec::new(), seed, change };
+        let mut memory = Memory {
+            network: MemoryNetwork::default(),
+            nodes: Vec::new(),
+            seed,
+            change,
+        };
         for id in 1..=3 {
-            memory.start(id, SimulatedDisk::new(), Shared::default()).await;
+            memory
+                .start(id, SimulatedDisk::new(), Shared::default())
+                .await;
         }
         let members: BTreeMap<NodeId, String> = (1..=3).map(|id| (id, name(id))).collect();
-        let begun = memory.nodes.iter().map(|node| node.node.bootstrap(&members));
+        let begun = memory
+            .nodes
+            .iter()
+            .map(|node| node.node.bootstrap(&members));
         for begun in futures::future::join_all(begun).await {
             begun.unwrap();
         }
@@ -64,16 +73,28 @@ impl Memory {
 
     pub(crate) fn peer(id: NodeId) -> Peer {
         let node_uuid = Uuid::from_u128(u128::from(id));
-        Peer { raft_address: name(id), node_uuid, ..Peer::default() }
+        Peer {
+            raft_address: name(id),
+            node_uuid,
+            ..Peer::default()
+        }
     }
 
     pub(crate) async fn start(&mut self, id: NodeId, disk: SimulatedDisk, machine: Shared) {
-        let mut options =
-            RaftOptions::new(id, Memory::peer(id), "memory", self.seed.wrapping_mul(31) + id);
+        let mut options = RaftOptions::new(
+            id,
+            Memory::peer(id),
+            "memory",
+            self.seed.wrapping_mul(31) + id,
+        );
         options.apply = ApplyMode::Inline;
         (self.change)(&mut options);
-        let (log, writer, _) =
-            Log::open(Arc::new(disk.clone()), Path::new("/log"), LogOptions::default()).unwrap();
+        let (log, writer, _) = Log::open(
+            Arc::new(disk.clone()),
+            Path::new("/log"),
+            LogOptions::default(),
+        )
+        .unwrap();
         tokio::spawn(writer.run_on_task(|| Duration::from_millis(1)));
         let heard = Arc::new(Heard(Mutex::default(), id));
         let node = RaftNode::start(
@@ -87,38 +108,58 @@ impl Memory {
         .await
         .unwrap();
         self.network.listen(&name(id), node.inbound());
-        self.nodes.push(MemoryNode { node, machine, heard, disk });
+        self.nodes.push(MemoryNode {
+            node,
+            machine,
+            heard,
+            disk,
+        });
     }
 
     /// The power of all nodes fails in one moment, and comes back.
     pub(crate) async fn power_cut(&mut self, loss: impl Fn(NodeId) -> CrashLoss) {
         let dead = std::mem::take(&mut self.nodes);
-        let crashed: Vec<_> = dead.iter().map(|node| node.disk.crash(loss(node.node.id()))).collect();
+        let crashed: Vec<_> = dead
+            .iter()
+            .map(|node| node.disk.crash(loss(node.node.id())))
+            .collect();
         for node in &dead {
             self.network.remove(&name(node.node.id()));
         }
         for (node, disk) in dead.into_iter().zip(crashed) {
             node.node.shutdown().await;
-            self.start(node.node.id(), disk, node.machine.reopened()).await;
+            self.start(node.node.id(), disk, node.machine.reopened())
+                .await;
         }
     }
 
     pub(crate) fn isolate(&self, id: NodeId) {
-        for other in self.nodes.iter().map(|node| node.node.id()).filter(|other| *other != id) {
+        for other in self
+            .nodes
+            .iter()
+            .map(|node| node.node.id())
+            .filter(|other| *other != id)
+        {
             self.network.cut(&name(id), &name(other));
         }
     }
 
     pub(crate) async fn leader(&self, except: Option<NodeId>) -> &MemoryNode {
         eventually("a leader", async || {
-            let mut others = self.nodes.iter().filter(|node| Some(node.node.id()) != except);
+            let mut others = self
+                .nodes
+                .iter()
+                .filter(|node| Some(node.node.id()) != except);
             others.find(|node| node.node.leadership().borrow().ready)
         })
         .await
     }
 
     pub(crate) fn follower(&self, leader: NodeId) -> &MemoryNode {
-        self.nodes.iter().find(|node| node.node.id() != leader).unwrap()
+        self.nodes
+            .iter()
+            .find(|node| node.node.id() != leader)
+            .unwrap()
     }
 
     /// Waits until all nodes have applied an entry.
@@ -132,7 +173,10 @@ impl Memory {
 impl MemoryNode {
     pub(crate) async fn applied(&self, index: u64) {
         eventually("an entry is applied", async || {
-            self.machine.state().position.filter(|position| position.index >= index)
+            self.machine
+                .state()
+                .position
+                .filter(|position| position.index >= index)
         })
         .await;
     }

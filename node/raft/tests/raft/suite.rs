@@ -20,7 +20,10 @@ struct SuiteMachine(Machine);
 type Data = Option<SnapshotData>;
 
 fn wrapped(snapshot: SnapshotOf<Types, SnapshotData>) -> SnapshotOf<Types, Data> {
-    SnapshotOf::<Types, Data> { meta: snapshot.meta, snapshot: Some(snapshot.snapshot) }
+    SnapshotOf::<Types, Data> {
+        meta: snapshot.meta,
+        snapshot: Some(snapshot.snapshot),
+    }
 }
 
 impl RaftStateMachine<Types> for SuiteMachine {
@@ -47,7 +50,10 @@ impl RaftStateMachine<Types> for SuiteMachine {
     }
 
     async fn get_snapshot_builder(&mut self) -> Self::SnapshotBuilder {
-        Builder { builder: self.0.get_snapshot_builder().await, nothing: false }
+        Builder {
+            builder: self.0.get_snapshot_builder().await,
+            nothing: false,
+        }
     }
 
     async fn install_snapshot(
@@ -77,7 +83,10 @@ impl<B: RaftSnapshotBuilder<Types, SnapshotData = SnapshotData>> RaftSnapshotBui
     async fn build_snapshot(&mut self) -> io::Result<SnapshotOf<Types, Data>> {
         if self.nothing {
             let meta = SnapshotMetaOf::<Types>::default();
-            return Ok(SnapshotOf::<Types, Data> { meta, snapshot: None });
+            return Ok(SnapshotOf::<Types, Data> {
+                meta,
+                snapshot: None,
+            });
         }
         self.builder.build_snapshot().await.map(wrapped)
     }

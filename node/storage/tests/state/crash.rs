@@ -1,1 +1,121 @@
-//! To come.
+//! Power cuts at any point: the durable mark stays, whole.
+
+use super::fixture::{Model, Numbers, Rig, assert_same, change_model, open, position, small_options};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use steadfast_storage::disk::{CrashLoss, SimulatedDisk};
+use steadfast_storage::state::{IndexFactory, MemoryIndexFactory};
+
+/// Applies, marks and keeps until the power is cut after `calls` calls of the disk. Whether it was.
+fn run(seed: u64, calls: u64, loss: CrashLoss) -> bool {
+    let what = format!("seed {seed} calls {calls} {loss:?}");
+    let disk = SimulatedDisk::new();
+    disk.cut_power_at(calls);
+    let factory: Arc<dyn IndexFactory> = Arc::new(MemoryIndexFactory::new());
+    let dir = std::path::PathBuf::from("/node/state");
+    let mut numbers = Numbers::new(seed);
+    let mut past = BTreeMap::from([(0, Model::new())]);
+    let mut durable = 0;
+    let mut cut = true;
+    if let Ok((store, mut keeper)) = open(&disk, &factory, &dir, small_options()) {
+        let mut model = Model::new();
+        cut = false;
+        for index in 1..=40 {
+            let changes = numbers.changes();
+            change_model(&mut model, &changes);
+            let changes = changes.into_iter().map(|(key, value)| (key, value.map(Arc::new))).collect();
+            store.merge(changes, position(index));
+            past.insert(index, model.clone());
+            if index % 4 == 0 {
+                store.mark(bytes::Bytes::new());
+                cut = keeper.settle().is_err();
+                durable = store.durable().borrow().position.map_or(0, |position| position.index);
+                if cut {
+                    break;
+                }
+            }
+        }
+    }
+    let disk = disk.crash(loss);
+    // In every third case the machine's loss takes the index too.
+    let factory: Arc<dyn IndexFactory> =
+        if calls.is_multiple_of(3) { Arc::new(MemoryIndexFactory::new()) } else { factory };
+    let mut rig = Rig::on(disk, factory, small_options());
+    let applied = rig.store.applied().map_or(0, |position| position.index);
+    assert!(applied >= durable, "{what}: {applied} after {durable} was durable");
+    assert!(applied.is_multiple_of(4), "{what}: a mark");
+    let mut model = past[&applied].clone();
+    assert_same(&rig.store.view(), &model, &what);
+    assert_eq!(rig.store.digests().last().copied(), rig.store.recompute_digest().unwrap(), "{what}");
+    // And it goes on.
+    for _ in 0..3 {
+        let changes = numbers.changes();
+        change_model(&mut model, &changes);
+        rig.apply(changes);
+        rig.mark();
+        rig.keeper.settle().unwrap();
+    }
+    assert_same(&rig.store.view(), &model, &what);
+    assert_eq!(rig.store.digests().last().copied(), rig.store.recompute_digest().unwrap(), "{what}");
+    cut
+}
+
+#[test]
+fn a_power_cut_at_any_call_of_the_disk_leaves_the_durable_mark_whole() {
+    let mut calls = 1;
+    while run(4, calls, CrashLoss::Seeded(calls)) {
+        run(4, calls, CrashLoss::AllUnsynced);
+        calls += 1;
+    }
+    assert!(calls > 60, "the run has many calls of the disk: {calls}");
+}
+
+#[test]
+fn a_kill_at_any_call_of_the_disk_leaves_the_durable_mark_whole() {
+    let mut calls = 1;
+    while run(5, calls, CrashLoss::Nothing) {
+        calls += 2;
+    }
+}
+
+/// The index of a killed process is a prefix of what it was given: with a cut in the middle of a
+/// feed, feeding again gives the same state and the same digest.
+#[test]
+fn a_feed_that_was_cut_off_is_repeated() {
+    for steps in 1..60 {
+        let mut rig = Rig::new(small_options());
+        let mut numbers = Numbers::new(31);
+        let mut model = Model::new();
+        for round in 0..2 {
+            for _ in 0..25 {
+                let changes = numbers.changes();
+                change_model(&mut model, &changes);
+                rig.apply(changes);
+            }
+            rig.mark();
+            if round == 0 {
+                rig.keeper.settle().unwrap();
+            }
+        }
+        let mut done = 0;
+        while rig.store.durable().borrow().mark < 2 || done < steps {
+            rig.keeper.step().unwrap();
+            done += 1;
+        }
+        let disk = rig.disk.crash(CrashLoss::Nothing);
+        let rig = rig.reopen(disk);
+        assert_same(&rig.store.view(), &model, &format!("{steps} steps"));
+        assert_eq!(rig.store.digests().last().copied(), rig.store.recompute_digest().unwrap(), "{steps} steps");
+    }
+}
+
+#[test]
+fn a_failed_fsync_stops_the_keeper_for_good() {
+    let mut rig = Rig::new(small_options());
+    rig.apply(Numbers::new(1).changes());
+    rig.disk.fail_sync(1);
+    rig.mark();
+    rig.keeper.settle().unwrap_err();
+    assert_eq!(rig.store.durable().borrow().mark, 0);
+    assert!(!rig.store.wait_for_room(), "nobody waits for a keeper that is gone");
+}

@@ -106,7 +106,7 @@ impl Shared {
         let fresh: Vec<&[Bytes]> = state.values[kept..].chunks(VALUES_PER_FILE).collect();
         let mut from = kept;
         for values in fresh {
-            let bytes: Bytes = values.iter().flat_map(|value| framed(value)).collect();
+            let bytes: Bytes = values.iter().flat_map(framed).collect();
             let name = format!("values-{from}-{:08x}", crc(&bytes));
             from += values.len();
             durable

@@ -59,6 +59,13 @@ pub(super) fn check(tables: &dyn Tables, run: &Run, report: &mut Report) -> Resu
     for activity in activities.iter().filter(|_| running) {
         check_activity(tables, run, activity, report)?;
     }
+    check_due_times(tables, run, report)
+}
+
+/// The due items of the run and its timers must be in the index.
+fn check_due_times(tables: &dyn Tables, run: &Run, report: &mut Report) -> Result<(), Fault> {
+    let name = || format!("{}/{}", run.run.workflow_id, run.run.number);
+    let running = run.close.is_none();
     let mut timers = Vec::new();
     let prefix = keys::timer_prefix(&run.run);
     for_each(tables, &prefix, |key, record| {

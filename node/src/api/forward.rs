@@ -259,7 +259,6 @@ where
                 Leader::Here => {
                     let response = self.local(request).await?;
                     if !is_not_leader(&response) {
-                        answered(remote);
                         return Ok(response);
                     }
                 }
@@ -271,28 +270,33 @@ where
                     });
                     mark_forwarded(&mut request);
                     set_poll(&mut request, &poll_text(*poll));
-                    let answer = tokio::select! {
+                    // The token in the answer must be readable here.
+                    request.headers_mut().remove("grpc-accept-encoding");
+                    tokio::select! {
                         biased;
                         sent = self.channels.send(&address, true, request) => match sent {
-                            Ok(response) if is_not_leader(&response) => None,
-                            Ok(response) => Some(self.handed_back(response)),
-                            Err(_) => None,
+                            Ok(response) if is_not_leader(&response) => {}
+                            Ok(response) => {
+                                // An empty answer does not prove that no task is on its way: the
+                                // poll then counts as left, and such a task goes back.
+                                if !response.body().is_empty() {
+                                    answered(remote);
+                                }
+                                return Ok(self.handed_back(response));
+                            }
+                            Err(_) => {}
                         },
                         task = delivery.task() => {
                             let (message, token) = self.api.delivered(task)?;
-                            Some(guarded(&self.api.shard, frame(message), token))
+                            answered(remote);
+                            return Ok(guarded(&self.api.shard, frame(message), token));
                         }
                         () = sleep_until(give_up) => break,
-                    };
-                    if let Some(answer) = answer {
-                        answered(remote);
-                        return Ok(answer);
                     }
                 }
             }
             sleep_until(Instant::now() + RETRY_PAUSE).await;
         }
-        answered(remote);
         Ok(frame(Bytes::new()))
     }
 

@@ -113,6 +113,11 @@ impl Whole {
         })
     }
 
+    /// Whether there is no message, or one without content.
+    pub(super) fn is_empty(&self) -> bool {
+        self.data.len() <= FRAME_HEADER
+    }
+
     pub(super) fn into_body(self) -> Body {
         match self.trailers {
             Some(trailers) => {

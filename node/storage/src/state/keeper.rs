@@ -1,13 +1,15 @@
 //! The keeper brings frozen overlays to rest, off the apply thread.
 //!
 //! For each, in order: a delta file, its name in the manifest (now it is durable), the index, and
-//! then the overlay is dropped. Between, it makes a new base when the deltas have grown, at a
-//! limited pace.
+//! then the overlay is dropped. Between, it merges deltas into one, or all files into a new base
+//! when the deltas have grown, at a limited pace.
 
 use super::digest::MarkDigest;
 use super::fault::StateError;
 use super::feed::Feeder;
-use super::merge::{BaseMerge, MadeBase, finish_file};
+use super::manifest::Manifest;
+use super::merge::{FileMerge, MergedFile, finish_file};
+use super::options::StateOptions;
 use super::overlay::Frozen;
 use super::packed::{Complete, Packed};
 use super::record::{Key, Record};
@@ -33,7 +35,7 @@ const DELTA_TEMPORARY: &str = "delta.tmp";
 pub struct Keeper<R> {
     shared: Arc<Shared<R>>,
     job: Option<Job<R>>,
-    merge: Option<BaseMerge>,
+    merge: Option<FileMerge>,
     generation: u64,
     steps: u64,
 }
@@ -53,7 +55,7 @@ pub enum KeeperStep {
 
 #[derive(Debug)]
 enum Job<R> {
-    Write(WriteDelta<R>),
+    Write(Box<WriteDelta<R>>),
     Feed { frozen: Arc<Frozen<R>>, feeder: Box<Feeder> },
 }
 
@@ -180,7 +182,7 @@ impl<R: Record> Keeper<R> {
         let path = self.shared.dir.join(DELTA_TEMPORARY);
         let writer = RecordWriter::create(&*self.shared.disk, path, &header)?;
         let probe = Probe { packed, last: None };
-        Ok(Some(Job::Write(WriteDelta { frozen, writer, cursor: None, probe })))
+        Ok(Some(Job::Write(Box::new(WriteDelta { frozen, writer, cursor: None, probe }))))
     }
 
     fn advance(&mut self, job: Job<R>) -> Result<Option<Job<R>>, StateError> {
@@ -189,7 +191,7 @@ impl<R: Record> Keeper<R> {
                 if write.step()? {
                     return Ok(Some(Job::Write(write)));
                 }
-                self.name_delta(write)
+                self.name_delta(*write)
             }
             Job::Feed { frozen, mut feeder } => match feeder.step()? {
                 None => Ok(Some(Job::Feed { frozen, feeder })),
@@ -245,11 +247,11 @@ impl<R: Record> Keeper<R> {
     fn merge_step(&mut self) -> Result<KeeperStep, StateError> {
         if self.merge.is_none() {
             self.sweep()?;
-            if !self.merge_is_due() {
-                return Ok(KeeperStep::Idle);
-            }
             let pinned = self.shared.files().pin();
-            self.merge = BaseMerge::start(pinned, &self.shared.dir)?;
+            let Some(skipped) = due_merge(pinned.manifest(), &self.shared.options) else {
+                return Ok(KeeperStep::Idle);
+            };
+            self.merge = FileMerge::start(pinned, skipped, &self.shared.dir)?;
         }
         let Some(mut merge) = self.merge.take() else {
             return Ok(KeeperStep::Idle);
@@ -258,26 +260,15 @@ impl<R: Record> Keeper<R> {
         if more {
             self.merge = Some(merge);
         } else {
-            self.name_base(merge)?;
+            self.name_merged(merge)?;
         }
         let micros = bytes.saturating_mul(1_000_000) / self.shared.options.merge_bytes_per_second.max(1);
         Ok(KeeperStep::Rest(Duration::from_micros(micros)))
     }
 
-    fn merge_is_due(&self) -> bool {
-        let options = &self.shared.options;
-        let files = self.shared.files();
-        let manifest = files.manifest();
-        let deltas: u64 = manifest.deltas.iter().map(|delta| delta.len).sum();
-        let base = manifest.base.as_ref().map_or(0, |base| base.len);
-        let grown = deltas > (base / 2).max(options.merge_min_bytes);
-        grown || manifest.deltas.len() >= options.merge_max_deltas
-    }
-
-    /// The new base takes the place of the old one and of the deltas in it.
-    fn name_base(&self, merge: BaseMerge) -> Result<(), StateError> {
+    /// The merged file takes the place of those it was made of.
+    fn name_merged(&self, merge: FileMerge) -> Result<(), StateError> {
         let shared = &self.shared;
-        let mark = merge.mark();
         let mut files = shared.files();
         if shared.layers().generation != self.generation {
             return Ok(());
@@ -285,16 +276,24 @@ impl<R: Record> Keeper<R> {
         // A killed process must find the index at least as far as the base, or feed it all again.
         let packed = shared.layers().packed.clone();
         packed.index().flush()?;
-        let MadeBase { entry, digest } = merge.finish(&shared.dir)?;
+        let MergedFile { kind, entry, merged, digest } = merge.finish(&shared.dir)?;
+        let mark = entry.mark;
         let known = shared.digests().iter().find(|known| known.mark == mark).map(|known| known.digest);
-        if let Some(index) = known.filter(|known| *known != digest) {
-            return Err(StateError::DigestDiffers { mark, index, files: digest });
+        if let Some((index, files)) = known.zip(digest).filter(|(index, files)| index != files) {
+            return Err(StateError::DigestDiffers { mark, index, files });
         }
         shared.counts.merges.fetch_add(1, Ordering::Relaxed);
         shared.counts.merge_bytes.fetch_add(entry.len, Ordering::Relaxed);
         let mut local = files.local().clone();
-        local.manifest.base = Some(entry);
-        local.manifest.deltas.retain(|delta| delta.mark > mark);
+        let deltas = &mut local.manifest.deltas;
+        deltas.retain(|delta| !merged.contains(delta));
+        match kind {
+            FileKind::Base => local.manifest.base = Some(entry),
+            FileKind::Delta => {
+                let place = deltas.partition_point(|delta| delta.mark < mark);
+                deltas.insert(place, entry);
+            }
+        }
         files.replace(local)
     }
 
@@ -311,6 +310,31 @@ impl<R: Record> Keeper<R> {
         }
         Ok(())
     }
+}
+
+/// Which merge is due, as the number of lowest files left out of it: 0 for a new base.
+fn due_merge(manifest: &Manifest, options: &StateOptions) -> Option<usize> {
+    let deltas = &manifest.deltas;
+    let bytes: u64 = deltas.iter().map(|delta| delta.len).sum();
+    let base = manifest.base.as_ref().map_or(0, |base| base.len);
+    if bytes > (base / 2).max(options.merge_min_bytes) {
+        return Some(0);
+    }
+    if deltas.len() < options.merge_max_deltas.max(4) {
+        return None;
+    }
+    // Many small ones become one, without touching much bigger ones: so each byte is written again
+    // only a few times.
+    let mut count = 0;
+    let mut sum = 0;
+    for delta in deltas.iter().rev() {
+        if count > deltas.len() / 2 && delta.len > 2 * sum {
+            break;
+        }
+        sum += delta.len;
+        count += 1;
+    }
+    Some(usize::from(manifest.base.is_some()) + deltas.len() - count)
 }
 
 impl<R: Record> WriteDelta<R> {

@@ -1,52 +1,49 @@
-//! Many sorted files as one sorted stream, and the making of a new base out of it.
+//! Many sorted files as one sorted stream, and the making of one file out of it.
 
 use super::digest::record_hash;
 use super::fault::StateError;
 use super::files::PinnedManifest;
 use super::manifest::FileEntry;
-use super::record::Key;
+use super::record::{Key, RawChange};
 use super::record_file::{FileHeader, FileKind, RecordReader, RecordWriter};
 use crate::disk::Disk;
-use bytes::Bytes;
 use std::path::{Path, PathBuf};
 
-/// The live records of a manifest, in key order.
+/// The newest version of each record of some files that lie over one another, in key order.
 #[derive(Debug)]
-pub(crate) struct LiveRecords {
+pub(crate) struct NewestRecords {
     /// Lowest (oldest) first.
     readers: Vec<RecordReader>,
 }
 
-impl LiveRecords {
-    pub(crate) fn open(pinned: &PinnedManifest) -> Result<Self, StateError> {
-        let readers = pinned.files().iter().map(|held| RecordReader::open(pinned.disk(), &held.path));
+impl NewestRecords {
+    /// All files of a manifest but the `skipped` lowest.
+    pub(crate) fn open(pinned: &PinnedManifest, skipped: usize) -> Result<Self, StateError> {
+        let files = pinned.files().iter().skip(skipped);
+        let readers = files.map(|held| RecordReader::open(pinned.disk(), &held.path));
         Ok(Self { readers: readers.collect::<Result<_, _>>()? })
     }
 
-    /// The next record that is not deleted.
-    pub(crate) fn next(&mut self) -> Result<Option<(Key, Bytes)>, StateError> {
-        loop {
-            let mut first: Option<Key> = None;
-            for reader in &mut self.readers {
-                if let Some((key, _)) = reader.peek()?
-                    && first.as_ref().is_none_or(|first| key < first)
-                {
-                    first = Some(key.clone());
-                }
-            }
-            let Some(key) = first else {
-                return Ok(None);
-            };
-            let mut newest = None;
-            for reader in &mut self.readers {
-                if reader.peek()?.is_some_and(|(found, _)| *found == key) {
-                    newest = reader.next()?;
-                }
-            }
-            if let Some((key, Some(value))) = newest {
-                return Ok(Some((key, value)));
+    /// The next record, deleted ones without a value.
+    pub(crate) fn next(&mut self) -> Result<Option<RawChange>, StateError> {
+        let mut first: Option<Key> = None;
+        for reader in &mut self.readers {
+            if let Some((key, _)) = reader.peek()?
+                && first.as_ref().is_none_or(|first| key < first)
+            {
+                first = Some(key.clone());
             }
         }
+        let Some(key) = first else {
+            return Ok(None);
+        };
+        let mut newest = None;
+        for reader in &mut self.readers {
+            if reader.peek()?.is_some_and(|(found, _)| *found == key) {
+                newest = reader.next()?;
+            }
+        }
+        Ok(newest)
     }
 
     /// Bytes of records read from all files so far.
@@ -57,48 +54,50 @@ impl LiveRecords {
 
 /// The digest of the state that a manifest's files make.
 pub(crate) fn digest_of(pinned: &PinnedManifest) -> Result<u128, StateError> {
-    let mut records = LiveRecords::open(pinned)?;
+    let mut records = NewestRecords::open(pinned, 0)?;
     let mut digest = 0_u128;
     while let Some((key, value)) = records.next()? {
-        digest = digest.wrapping_add(record_hash(&key, &value));
+        digest = digest.wrapping_add(value.map_or(0, |value| record_hash(&key, &value)));
     }
     Ok(digest)
 }
 
-/// Makes a base of all files of a manifest.
+/// Makes one file of the newest files of a manifest: of all of them a base, else a delta.
 #[derive(Debug)]
-pub(crate) struct BaseMerge {
+pub(crate) struct FileMerge {
     pinned: PinnedManifest,
-    records: LiveRecords,
+    kind: FileKind,
+    skipped: usize,
+    records: NewestRecords,
     writer: RecordWriter,
     digest: u128,
 }
 
-/// A new base file under its final name, not yet in the manifest.
+/// A merged file under its final name, not yet in the manifest.
 #[derive(Debug)]
-pub(crate) struct MadeBase {
+pub(crate) struct MergedFile {
+    pub(crate) kind: FileKind,
     pub(crate) entry: FileEntry,
-    pub(crate) digest: u128,
+    /// The files that it takes the place of.
+    pub(crate) merged: Vec<FileEntry>,
+    /// Of a base, the digest of the state.
+    pub(crate) digest: Option<u128>,
 }
 
-const TEMPORARY: &str = "base.tmp";
+const TEMPORARY: &str = "merge.tmp";
 
-impl BaseMerge {
-    /// Starts; `None` before the first mark.
-    pub(crate) fn start(pinned: PinnedManifest, dir: &Path) -> Result<Option<Self>, StateError> {
+impl FileMerge {
+    /// Starts on all files but the `skipped` lowest; `None` before the first mark.
+    pub(crate) fn start(pinned: PinnedManifest, skipped: usize, dir: &Path) -> Result<Option<Self>, StateError> {
         let manifest = pinned.manifest();
         let Some(position) = manifest.position else {
             return Ok(None);
         };
-        let header = FileHeader { kind: FileKind::Base, mark: manifest.mark, position };
+        let kind = if skipped == 0 { FileKind::Base } else { FileKind::Delta };
+        let header = FileHeader { kind, mark: manifest.mark, position };
         let writer = RecordWriter::create(pinned.disk(), dir.join(TEMPORARY), &header)?;
-        let records = LiveRecords::open(&pinned)?;
-        Ok(Some(Self { pinned, records, writer, digest: 0 }))
-    }
-
-    /// Mark of the base in the making.
-    pub(crate) fn mark(&self) -> u64 {
-        self.pinned.manifest().mark
+        let records = NewestRecords::open(&pinned, skipped)?;
+        Ok(Some(Self { pinned, kind, skipped, records, writer, digest: 0 }))
     }
 
     /// Reads about so many bytes. How many it were, and whether there is more.
@@ -108,8 +107,13 @@ impl BaseMerge {
             let Some((key, value)) = self.records.next()? else {
                 return Ok((self.records.read_bytes() - before, false));
             };
-            self.digest = self.digest.wrapping_add(record_hash(&key, &value));
-            self.writer.push(&key, Some(&value))?;
+            if let Some(value) = &value {
+                self.digest = self.digest.wrapping_add(record_hash(&key, value));
+            }
+            // Below a base is nothing that a tombstone could hide.
+            if value.is_some() || self.kind == FileKind::Delta {
+                self.writer.push(&key, value.as_deref())?;
+            }
             let read = self.records.read_bytes() - before;
             if read >= bytes {
                 return Ok((read, true));
@@ -118,10 +122,12 @@ impl BaseMerge {
     }
 
     /// Ends the file and gives it its name.
-    pub(crate) fn finish(self, dir: &Path) -> Result<MadeBase, StateError> {
-        let mark = self.mark();
-        let entry = finish_file(self.pinned.disk(), self.writer, dir, FileKind::Base, mark)?;
-        Ok(MadeBase { entry, digest: self.digest })
+    pub(crate) fn finish(self, dir: &Path) -> Result<MergedFile, StateError> {
+        let manifest = self.pinned.manifest();
+        let entry = finish_file(self.pinned.disk(), self.writer, dir, self.kind, manifest.mark)?;
+        let merged = manifest.files().skip(self.skipped).cloned().collect();
+        let digest = (self.kind == FileKind::Base).then_some(self.digest);
+        Ok(MergedFile { kind: self.kind, entry, merged, digest })
     }
 }
 

@@ -23,7 +23,7 @@ pub struct StateOptions {
     pub undo_bytes: usize,
     /// Deltas below this many bytes in all are not worth a new base.
     pub merge_min_bytes: u64,
-    /// Deltas at which a new base is made whatever their size: each is an open file.
+    /// Deltas at which small ones are merged into one: each is an open file in a merge.
     pub merge_max_deltas: usize,
     /// Pace of the merge, bytes read per second: it must not starve the log's disk.
     pub merge_bytes_per_second: u64,

@@ -48,9 +48,9 @@ pub struct StateCounters {
     pub deltas_written: u64,
     /// Bytes of delta files written.
     pub delta_bytes: u64,
-    /// Base files made.
+    /// Files made by merging others.
     pub merges: u64,
-    /// Bytes of base files made.
+    /// Bytes of such files.
     pub merge_bytes: u64,
 }
 

@@ -14,11 +14,9 @@ fn rest(rig: &mut Rig) {
 #[test]
 fn a_small_workflow_costs_at_most_three_index_writes_until_it_is_deleted() {
     let mut rig = Rig::new(StateOptions::new(grouping));
-    let mut dead = 0_u64;
     for workflow in 0..WORKFLOWS {
         // A task and a timer, born and dead between two marks.
-        let short_lived = [family_key(8, dead), family_key(9, dead)];
-        dead += 1;
+        let short_lived = [family_key(8, u64::from(workflow)), family_key(9, u64::from(workflow))];
         rig.apply(short_lived.iter().map(|key| (key.clone(), Some(Text(vec![0; 40])))).collect());
         let mut changes: Vec<_> =
             (0..12).map(|record| (run_key(workflow, record), Some(Text(vec![1; 300])))).collect();

@@ -1,10 +1,16 @@
 //! Power cuts at any point: the durable mark stays, whole.
 
 use super::fixture::{Model, Numbers, Rig, assert_same, change_model, open, position, small_options};
+use bytes::Bytes;
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::ops::Bound;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use steadfast_storage::disk::{CrashLoss, SimulatedDisk};
-use steadfast_storage::state::{IndexFactory, MemoryIndexFactory};
+use steadfast_storage::state::{
+    Index, IndexChange, IndexError, IndexFactory, MemoryIndex, MemoryIndexFactory, StateOptions,
+};
 
 /// Applies, marks and keeps until the power is cut after `calls` calls of the disk. Whether it was.
 fn run(seed: u64, calls: u64, loss: CrashLoss) -> bool {
@@ -27,7 +33,7 @@ fn run(seed: u64, calls: u64, loss: CrashLoss) -> bool {
             store.merge(changes, position(index));
             past.insert(index, model.clone());
             if index % 4 == 0 {
-                store.mark(bytes::Bytes::new());
+                store.mark(Bytes::new());
                 cut = keeper.settle().is_err();
                 durable = store.durable().borrow().position.map_or(0, |position| position.index);
                 if cut {
@@ -106,6 +112,91 @@ fn a_feed_that_was_cut_off_is_repeated() {
         let rig = rig.reopen(disk);
         assert_same(&rig.store.view(), &model, &format!("{steps} steps"));
         assert_eq!(rig.store.digests().last().copied(), rig.store.recompute_digest().unwrap(), "{steps} steps");
+    }
+}
+
+/// Keeps every batch, and after a reopen shows only the first so many.
+#[derive(Debug, Default)]
+struct Lagging {
+    batches: Arc<Mutex<Vec<Vec<IndexChange>>>>,
+    lost: AtomicUsize,
+}
+
+#[derive(Debug)]
+struct LaggingIndex {
+    shown: MemoryIndex,
+    batches: Arc<Mutex<Vec<Vec<IndexChange>>>>,
+}
+
+impl IndexFactory for Lagging {
+    fn open(&self, _dir: &Path) -> Result<Arc<dyn Index>, IndexError> {
+        let mut batches = self.batches.lock().unwrap();
+        let kept = batches.len().saturating_sub(self.lost.load(Ordering::Relaxed));
+        batches.truncate(kept);
+        let shown = MemoryIndex::default();
+        for batch in batches.iter() {
+            shown.apply_batch(batch.clone())?;
+        }
+        Ok(Arc::new(LaggingIndex { shown, batches: self.batches.clone() }))
+    }
+
+    fn discard(&self, _dir: &Path) -> Result<(), IndexError> {
+        self.batches.lock().unwrap().clear();
+        Ok(())
+    }
+}
+
+impl Index for LaggingIndex {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, IndexError> {
+        self.shown.get(key)
+    }
+
+    fn range(
+        &self,
+        from: Bound<&[u8]>,
+        to: Bound<&[u8]>,
+        limit: usize,
+        reverse: bool,
+    ) -> Result<Vec<(Bytes, Bytes)>, IndexError> {
+        self.shown.range(from, to, limit, reverse)
+    }
+
+    fn apply_batch(&self, changes: Vec<IndexChange>) -> Result<(), IndexError> {
+        self.batches.lock().unwrap().push(changes.clone());
+        self.shown.apply_batch(changes)
+    }
+
+    fn flush(&self) -> Result<(), IndexError> {
+        Ok(())
+    }
+}
+
+#[test]
+fn an_index_that_lost_its_newest_batches_is_fed_again() {
+    // Once with new bases, once with deltas that are merged into one.
+    for merge_min_bytes in [3_000, 1 << 40] {
+        let options = StateOptions { merge_min_bytes, ..small_options() };
+        for lost in 0..60 {
+            let factory = Arc::new(Lagging::default());
+            let mut rig = Rig::on(SimulatedDisk::new(), factory.clone(), options);
+            let mut numbers = Numbers::new(61);
+            let mut model = Model::new();
+            for _ in 0..10 {
+                for _ in 0..3 {
+                    let changes = numbers.changes();
+                    change_model(&mut model, &changes);
+                    rig.apply(changes);
+                }
+                rig.mark();
+                rig.keeper.settle().unwrap();
+            }
+            let before = rig.store.digests().last().copied();
+            factory.lost.store(lost, Ordering::Relaxed);
+            let disk = rig.disk.crash(CrashLoss::Nothing);
+            let rig = rig.reopen(disk);
+            assert_same(&rig.store.view(), &model, &format!("{lost} lost"));
+            assert_eq!(rig.store.digests().last().copied(), before, "{lost} lost");
+        }
     }
 }
 

@@ -6,15 +6,15 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use steadfast_storage::disk::CrashLoss;
-use steadfast_storage::state::{IndexFactory, KeeperStep, MemoryIndexFactory, SledIndexFactory, StateStore};
+use steadfast_storage::state::{IndexFactory, KeeperStep, MemoryIndexFactory, SledIndexFactory, StateOptions, StateStore};
 
 /// What a log would keep: the model at each position that can still be asked for.
 type Past = BTreeMap<u64, Model>;
 
-fn run(seed: u64, steps: u32) {
+fn run(seed: u64, steps: u32, options: StateOptions) {
     let memory = Arc::new(MemoryIndexFactory::new());
     let factory: Arc<dyn IndexFactory> = memory.clone();
-    let mut rig = Rig::on(steadfast_storage::disk::SimulatedDisk::new(), factory, small_options());
+    let mut rig = Rig::on(steadfast_storage::disk::SimulatedDisk::new(), factory, options);
     let mut numbers = Numbers::new(seed);
     let mut model = Model::new();
     let mut past = Past::from([(0, Model::new())]);
@@ -80,12 +80,20 @@ fn run(seed: u64, steps: u32) {
     let digest = rig.store.digests().last().copied();
     assert_eq!(digest, rig.store.recompute_digest().unwrap(), "seed {seed}");
     assert_eq!(rig.keeper.step().unwrap(), KeeperStep::Idle);
+    assert!(rig.store.counters().deltas < options.merge_max_deltas as u64, "seed {seed}");
 }
 
 #[test]
 fn the_state_is_what_was_applied_through_marks_views_and_restarts() {
     for seed in 1..=40 {
-        run(seed, 150);
+        run(seed, 150, small_options());
+    }
+}
+
+#[test]
+fn deltas_are_merged_into_one_while_the_base_is_big() {
+    for seed in 101..=115 {
+        run(seed, 200, StateOptions { merge_min_bytes: 1 << 40, merge_max_deltas: 4, ..small_options() });
     }
 }
 

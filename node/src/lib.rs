@@ -1,9 +1,19 @@
 //! The node: a thin shell of clocks, connections and threads around the pure engine, and the
 //! commands of the one binary.
 //!
-//! Reading order: [`cli`] (what a user types), [`config`] (what may be set), [`http`] (health and
-//! metrics).
+//! Reading order: [`node`] (the order of start and stop), [`shard`] (proposals, apply, reads),
+//! [`matching`], [`timers`], [`queries`] (the leader's duties), [`api`] (the wire), [`cli`] (what a
+//! user types), [`config`] (what may be set), [`http`] (health and metrics).
 
+pub mod api;
 pub mod cli;
+pub mod clock;
 pub mod config;
+pub mod entropy;
 pub mod http;
+pub mod matching;
+pub mod node;
+pub mod queries;
+pub mod shard;
+pub mod telemetry;
+pub mod timers;

@@ -1,0 +1,419 @@
+//! The shard: one Raft group and its state, as the rest of the node sees it.
+//!
+//! ```text
+//! propose --> propose::run (stamps, batches) --> raft --> apply::Machine (engine, store)
+//!                                                           --> replies, effect::release
+//! read    --> raft's read index --> applied --> View
+//! poll    --> matching <-- effects; lead::run takes office and leaves it
+//! ```
+
+mod admission;
+mod apply;
+mod delivery;
+mod effect;
+mod exchange;
+mod item;
+mod lead;
+mod mark;
+mod metrics;
+mod pending;
+mod poll;
+mod propose;
+mod read;
+mod record;
+mod reserve;
+mod watchers;
+
+pub use apply::Machine;
+pub use delivery::Delivery;
+pub use exchange::Exchange;
+pub use poll::{Poll, Polled};
+pub use record::{StateRecord, View};
+pub use steadfast_raft::Leadership;
+
+use crate::clock::{Clock, ClusterTime};
+use crate::entropy::Entropy;
+use crate::matching::Matching;
+use crate::queries::Queries;
+use crate::telemetry::Telemetry;
+use crate::timers::Alarm;
+use admission::Admission;
+use delivery::Deliveries;
+use pending::Pending;
+use propose::Queued;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+use steadfast_engine::id::{PollId, RunRef};
+use steadfast_engine::mutation::TaskToken;
+use steadfast_engine::{Mutation, Refusal, Reply};
+use steadfast_raft::RaftNode;
+use steadfast_storage::state::StateStore;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use watchers::RunWatchers;
+
+/// How long a call waits for a leader (design D3).
+const LEADER_WAIT: Duration = Duration::from_secs(2);
+
+/// Why a call cannot be served here and now, or what became of it is unknown.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unavailable {
+    /// There was no leader for two seconds.
+    #[error("no leader")]
+    NoLeader,
+    /// Another node leads. Nothing was done.
+    #[error("not the leader")]
+    NotLeader,
+    /// It may have been done, now or later, or never.
+    #[error("the outcome is unknown")]
+    Unknown,
+    /// Too much is on its way already. Nothing was done.
+    #[error("too many requests are on their way")]
+    Overloaded,
+    /// The disk is nearly full: work that fills it is refused.
+    #[error("the disk is nearly full")]
+    DiskLow,
+    /// This node stops. Nothing was done.
+    #[error("the node is stopping")]
+    Stopping,
+    /// The caller's time is over.
+    #[error("deadline exceeded")]
+    DeadlineExceeded,
+}
+
+/// What a mutation does to the amount of work there is (design D8).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// Completions, heartbeats, timers: a quarter of all room is kept for them.
+    Drains,
+    /// Starts, signals: refused first.
+    Fills,
+}
+
+/// What the first leader of a new cluster puts into the state.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Seed {
+    /// Namespaces to make, besides `default`.
+    pub namespaces: Vec<String>,
+    /// Dynamic configuration: key and JSON value.
+    pub config: Vec<(String, String)>,
+    /// Search attributes: name and `IndexedValueType`.
+    pub search_attributes: Vec<(String, i32)>,
+}
+
+/// What a shard is made of.
+#[derive(Debug)]
+pub struct ShardParts {
+    /// This node.
+    pub node_id: u64,
+    /// The open state.
+    pub store: StateStore<StateRecord>,
+    /// Clocks.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub entropy: Arc<dyn Entropy>,
+    /// For a new cluster.
+    pub seed: Seed,
+    /// The apply thread may block on the keeper; false when all runs on one thread.
+    pub may_block: bool,
+}
+
+/// The shard. Clones are the same.
+#[derive(Debug, Clone)]
+pub struct Shard {
+    core: Arc<Core>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Core {
+    node_id: u64,
+    /// Names this process among all that ever were.
+    boot: u64,
+    store: StateStore<StateRecord>,
+    raft: OnceLock<RaftNode>,
+    pub(crate) time: ClusterTime,
+    entropy: Arc<dyn Entropy>,
+    seed: Seed,
+    may_block: bool,
+    pub(crate) telemetry: Telemetry,
+    admission: Admission,
+    pending: Pending,
+    /// Unbounded as a channel: admission bounds calls, waiting polls bound claims.
+    queue: mpsc::UnboundedSender<Queued>,
+    matching: Matching,
+    queries: Queries,
+    pub(crate) alarm: Alarm,
+    watchers: RunWatchers,
+    deliveries: Deliveries,
+    sequence: AtomicU64,
+    polls: AtomicU64,
+    in_office: AtomicBool,
+    office: watch::Sender<bool>,
+    applied: watch::Sender<u64>,
+    disk_low: AtomicBool,
+    /// Polls end empty.
+    ending: CancellationToken,
+    /// Everything ends.
+    stopped: CancellationToken,
+}
+
+/// The loops of a shard, to be run until the shard is stopped.
+#[derive(Debug)]
+pub struct ShardLoops {
+    core: Arc<Core>,
+    queue: mpsc::UnboundedReceiver<Queued>,
+}
+
+impl Shard {
+    /// A shard without Raft: [`ShardLoops::run`] gives it one. The machine is for Raft to drive.
+    #[must_use]
+    pub fn new(parts: ShardParts) -> (Shard, Machine, ShardLoops) {
+        let (queue, queued) = mpsc::unbounded_channel();
+        let applied = parts.store.applied().map_or(0, |position| position.index);
+        let core = Arc::new(Core {
+            node_id: parts.node_id,
+            boot: parts.entropy.number(),
+            time: ClusterTime::new(parts.clock, parts.node_id),
+            store: parts.store,
+            raft: OnceLock::new(),
+            entropy: parts.entropy,
+            seed: parts.seed,
+            may_block: parts.may_block,
+            telemetry: Telemetry::default(),
+            admission: Admission::default(),
+            pending: Pending::default(),
+            queue,
+            matching: Matching::default(),
+            queries: Queries::default(),
+            alarm: Alarm::default(),
+            watchers: RunWatchers::default(),
+            deliveries: Deliveries::default(),
+            sequence: AtomicU64::new(0),
+            polls: AtomicU64::new(0),
+            in_office: AtomicBool::new(false),
+            office: watch::Sender::new(false),
+            applied: watch::Sender::new(applied),
+            disk_low: AtomicBool::new(false),
+            ending: CancellationToken::new(),
+            stopped: CancellationToken::new(),
+        });
+        let machine = Machine::new(core.clone());
+        (Shard { core: core.clone() }, machine, ShardLoops { core, queue: queued })
+    }
+
+    /// Proposes a mutation and waits for what came of it.
+    ///
+    /// # Errors
+    /// [`Unavailable`]; only [`Unavailable::Unknown`] leaves open whether it was done.
+    pub async fn propose(
+        &self,
+        class: Class,
+        mutation: Mutation,
+    ) -> Result<Result<Reply, Refusal>, Unavailable> {
+        self.core.wait_for_office().await?;
+        if class == Class::Fills && self.core.disk_low.load(Ordering::Relaxed) {
+            return Err(Unavailable::DiskLow);
+        }
+        self.core.propose(class, mutation)?.await.unwrap_or(Err(Unavailable::Unknown))
+    }
+
+    /// A view that contains everything that was acknowledged before the call.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub async fn read(&self) -> Result<View, Unavailable> {
+        self.core.read().await
+    }
+
+    /// This node's applied state, which may be behind.
+    #[must_use]
+    pub fn view(&self) -> View {
+        self.core.view()
+    }
+
+    /// Waits for a task or a query; `None` when the time is over or the node stops.
+    ///
+    /// # Errors
+    /// [`Unavailable::NotLeader`] when this node does not lead (any more).
+    pub async fn poll(&self, poll: Poll, deadline: Instant) -> Result<Option<Polled>, Unavailable> {
+        self.core.poll(poll, deadline).await
+    }
+
+    /// Waits until a run has an event after `past_event_id`, or has closed, or is gone, or
+    /// `deadline`; the view in which that is so.
+    ///
+    /// # Errors
+    /// [`Unavailable::Overloaded`] when too many wait.
+    pub async fn run_changed(
+        &self,
+        run: &RunRef,
+        past_event_id: i64,
+        deadline: Instant,
+    ) -> Result<View, Unavailable> {
+        self.core.run_changed(run, past_event_id, deadline).await
+    }
+
+    /// This node leads and serves.
+    #[must_use]
+    pub fn is_leader(&self) -> bool {
+        self.core.in_office()
+    }
+
+    /// Where the leader's clients connect, when another node leads.
+    #[must_use]
+    pub fn leader_grpc_address(&self) -> Option<String> {
+        let leadership = self.core.raft()?.leadership();
+        let leader = leadership.borrow().leader.clone()?;
+        if leader.id == self.core.node_id {
+            return None;
+        }
+        leader.peer.map(|peer| peer.grpc_address).filter(|address| !address.is_empty())
+    }
+
+    /// Who leads, as Raft sees it.
+    ///
+    /// # Panics
+    /// Before the loops run.
+    #[must_use]
+    pub fn leadership(&self) -> watch::Receiver<Leadership> {
+        match self.core.raft() {
+            Some(raft) => raft.leadership(),
+            None => panic!("the shard runs before it is asked"),
+        }
+    }
+
+    /// Registers a poll that is forwarded to the leader: its task is delivered when this node
+    /// applies the claim, whatever becomes of the leader's answer.
+    #[must_use]
+    pub fn register_delivery(&self, poll: PollId) -> Delivery {
+        Delivery::register(self.core.clone(), poll)
+    }
+
+    /// A claimed task whose worker is gone goes back. On any node; the leader hears of it.
+    pub fn return_task(&self, token: TaskToken) {
+        self.core.return_task(token);
+    }
+
+    /// A name for a new poll of this process.
+    #[must_use]
+    pub fn next_poll_id(&self) -> PollId {
+        let sequence = self.core.polls.fetch_add(1, Ordering::Relaxed) + 1;
+        PollId { boot: self.core.boot, sequence }
+    }
+
+    /// The waiting polls.
+    #[must_use]
+    pub fn matching(&self) -> &Matching {
+        &self.core.matching
+    }
+
+    /// The waiting queries.
+    #[must_use]
+    pub fn queries(&self) -> &Queries {
+        &self.core.queries
+    }
+
+    /// What was counted.
+    #[must_use]
+    pub fn telemetry(&self) -> &Telemetry {
+        &self.core.telemetry
+    }
+
+    /// The text of a random UUID.
+    #[must_use]
+    pub fn uuid(&self) -> String {
+        self.core.entropy.uuid()
+    }
+
+    /// What Raft's exchange between nodes carries for this shard.
+    #[must_use]
+    pub fn exchange(&self) -> Exchange {
+        Exchange::new(&self.core)
+    }
+
+    /// The state.
+    #[must_use]
+    pub fn store(&self) -> &StateStore<StateRecord> {
+        &self.core.store
+    }
+
+    /// Ends all polls with empty answers; new ones, too. The first step of a node's end.
+    pub fn end_polls(&self) {
+        self.core.ending.cancel();
+    }
+
+    /// Ends the loops.
+    pub fn stop(&self) {
+        self.core.ending.cancel();
+        self.core.stopped.cancel();
+    }
+
+    /// Gauges and counters, into a page of metrics.
+    pub fn render(&self, page: &mut crate::telemetry::Page) {
+        metrics::render(&self.core, page);
+    }
+}
+
+impl ShardLoops {
+    /// Runs the shard on its Raft until it is stopped.
+    pub async fn run(self, raft: RaftNode) {
+        let Self { core, queue } = self;
+        let set = core.raft.set(raft);
+        assert!(set.is_ok(), "a shard gets its Raft once");
+        let loops = async {
+            tokio::join!(
+                propose::run(&core, queue),
+                lead::run(&core),
+                mark::purge_log(&core),
+                mark::watch_disk(&core),
+            )
+        };
+        core.stopped.run_until_cancelled(loops).await;
+        core.leave_office();
+    }
+}
+
+impl Core {
+    pub(crate) fn raft(&self) -> Option<&RaftNode> {
+        self.raft.get()
+    }
+
+    pub(crate) fn view(&self) -> View {
+        View(self.store.view())
+    }
+
+    pub(crate) fn in_office(&self) -> bool {
+        self.in_office.load(Ordering::Acquire)
+    }
+
+    /// Waits up to two seconds until this node leads and serves.
+    async fn wait_for_office(&self) -> Result<(), Unavailable> {
+        if self.in_office() {
+            return Ok(());
+        }
+        if self.stopped.is_cancelled() {
+            return Err(Unavailable::Stopping);
+        }
+        let Some(raft) = self.raft() else { return Err(Unavailable::NoLeader) };
+        let (mut office, mut leadership) = (self.office.subscribe(), raft.leadership());
+        let mine = |now: &Leadership| now.leader.as_ref().is_none_or(|leader| leader.id == self.node_id);
+        tokio::select! {
+            biased;
+            _ = office.wait_for(|office| *office) => Ok(()),
+            _ = leadership.wait_for(|now| !mine(now)) => Err(Unavailable::NotLeader),
+            () = self.stopped.cancelled() => Err(Unavailable::Stopping),
+            () = tokio::time::sleep(LEADER_WAIT) => Err(Unavailable::NoLeader),
+        }
+    }
+
+    fn next_sequence(&self) -> u64 {
+        self.sequence.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// The members' raft ids that vote.
+    fn voters(&self) -> std::collections::BTreeSet<u64> {
+        self.raft().map(|raft| raft.members().voters).unwrap_or_default()
+    }
+}

@@ -1,0 +1,84 @@
+//! Duties that follow from applied mutations. Each can be derived again from the state; the leader
+//! does them, except that every node delivers to its own polls.
+
+use super::Core;
+use steadfast_engine::effect::AssignedTask;
+use steadfast_engine::id::{PollId, QueueKey};
+use steadfast_engine::mutation::TaskToken;
+use steadfast_engine::read::queue;
+use steadfast_engine::{Effect, Mutation};
+
+impl Core {
+    /// Does the duties of one applied mutation. Quick: it runs on the apply thread.
+    pub(super) fn release(&self, effects: Vec<Effect>) {
+        let leads = self.in_office();
+        for effect in effects {
+            match effect {
+                Effect::TaskAssigned { reservation, task } => self.deliver(reservation.poll, &task),
+                Effect::RunChanged { run, closed: _ } => self.watchers.changed(&run),
+                Effect::TaskQueued { queue } if leads => {
+                    if let Some(reservation) = self.matching.task_queued(&queue) {
+                        self.claim(reservation);
+                    }
+                }
+                Effect::WorkflowTaskEnded { run } if leads => self.queries.workflow_task_ended(&run),
+                Effect::DueAt(at) if leads => self.alarm.due_at(at),
+                Effect::DeleteRun(run) if leads => self.alarm.delete(run),
+                Effect::TaskQueued { .. }
+                | Effect::WorkflowTaskEnded { .. }
+                | Effect::DueAt(_)
+                | Effect::DeleteRun(_) => {}
+            }
+        }
+    }
+
+    /// Hands a claimed task to the poll that waits for it here. A poll of this process that has
+    /// left gives it back; what happens at another node is that node's business.
+    fn deliver(&self, poll: PollId, task: &AssignedTask) {
+        let mine = poll.boot == self.boot;
+        match self.matching.assign(poll, task) {
+            Some(Ok(())) => {}
+            Some(Err(())) if mine => self.return_task(token(task).clone()),
+            Some(Err(())) => {}
+            None if mine => {
+                if !self.deliveries.deliver(poll, task) {
+                    self.return_task(token(task).clone());
+                }
+            }
+            None => {}
+        }
+    }
+
+    /// A claimed task whose worker is gone goes back, by this node or through the leader.
+    pub(super) fn return_task(&self, token: TaskToken) {
+        self.telemetry.returned.add(1);
+        if self.in_office() {
+            self.propose_detached(Mutation::ReturnTask(token));
+        } else {
+            self.deliveries.tell_leader(token);
+        }
+    }
+
+    /// Claims the head of a queue for a waiting poll, if there is a task that no claim on its way
+    /// will take.
+    pub(super) fn look(&self, queue: &QueueKey) {
+        let Some((before, claims)) = self.matching.before_look(queue) else { return };
+        let found = match queue::backlog(&self.view(), queue, claims + 1) {
+            Ok(backlog) => backlog.count,
+            Err(fault) => {
+                tracing::error!(%fault, "a look at a queue failed");
+                return;
+            }
+        };
+        if let Some(reservation) = self.matching.looked(queue, before, found > claims) {
+            self.claim(reservation);
+        }
+    }
+}
+
+pub(super) fn token(task: &AssignedTask) -> &TaskToken {
+    match task {
+        AssignedTask::Workflow(task) => &task.token,
+        AssignedTask::Activity(task) => &task.token,
+    }
+}

@@ -1,9 +1,13 @@
 //! The HTTP address of a node: health, metrics, and who leads.
 
+mod shard_health;
+
+pub use shard_health::{MoreMetrics, ShardHealth};
+
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use std::fmt::Debug;
 use std::future::Future;
@@ -17,7 +21,10 @@ use tokio_util::sync::CancellationToken;
 
 /// A node that cannot serve a linearizable read within this time is not ready. The front door
 /// waits for two such answers, and promises to notice within a second.
-const READY_LIMIT: Duration = Duration::from_millis(300);
+const READY_LIMIT: Duration = Duration::from_millis(200);
+
+/// Where a node answers for itself alone: a follower asks its leader there whether it serves.
+pub const OWN_ANSWER: &str = "/leader/own";
 
 /// The answer of `/leader`, for the front door.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -40,8 +47,9 @@ pub trait Health: Send + Sync + Debug + 'static {
     fn leads(&self) -> bool;
     /// The leader's gRPC address.
     fn leader_grpc(&self) -> Option<String>;
-    /// Resolves when a linearizable read was served: true, or false when it cannot be.
-    fn reads(&self) -> Pin<Box<dyn Future<Output = bool> + Send + '_>>;
+    /// Resolves when a linearizable read was served: true, or false when it cannot be. A follower
+    /// asks its leader, if it may.
+    fn reads(&self, through_leader: bool) -> Pin<Box<dyn Future<Output = bool> + Send + '_>>;
     /// All metrics in Prometheus' text format.
     fn metrics(&self) -> String;
 }
@@ -56,6 +64,7 @@ pub async fn serve(
         .route("/health/live", get(|| async { "live\n" }))
         .route("/health/ready", get(ready))
         .route("/leader", get(leader))
+        .route(OWN_ANSWER, get(own))
         .route("/metrics", get(metrics))
         .with_state(health);
     // Probes keep their connections open; they must not hold up the node's end.
@@ -63,12 +72,14 @@ pub async fn serve(
     stop.run_until_cancelled(served).await.unwrap_or(Ok(()))
 }
 
-async fn is_ready(health: &Arc<dyn Health>) -> bool {
-    timeout(READY_LIMIT, health.reads()).await.unwrap_or(false)
+async fn is_ready(health: &Arc<dyn Health>, through_leader: bool) -> bool {
+    timeout(READY_LIMIT, health.reads(through_leader))
+        .await
+        .unwrap_or(false)
 }
 
 async fn ready(State(health): State<Arc<dyn Health>>) -> (StatusCode, &'static str) {
-    if is_ready(&health).await {
+    if is_ready(&health, true).await {
         (StatusCode::OK, "ready\n")
     } else {
         (
@@ -78,10 +89,18 @@ async fn ready(State(health): State<Arc<dyn Health>>) -> (StatusCode, &'static s
     }
 }
 
-async fn leader(State(health): State<Arc<dyn Health>>) -> axum::response::Response {
+async fn leader(State(health): State<Arc<dyn Health>>) -> Response {
+    answer(&health, true).await
+}
+
+async fn own(State(health): State<Arc<dyn Health>>) -> Response {
+    answer(&health, false).await
+}
+
+async fn answer(health: &Arc<dyn Health>, through_leader: bool) -> Response {
     let answer = LeaderAnswer {
         node_id: health.node_id(),
-        ready: is_ready(&health).await,
+        ready: is_ready(health, through_leader).await,
         leads: health.leads(),
         leader_grpc: health.leader_grpc(),
     };

@@ -31,7 +31,12 @@ const CACHE_BYTES: u64 = 16 << 20;
 #[derive(Debug, Clone, clap::Args)]
 pub struct InspectArgs {
     /// The data directory of a node that is stopped
-    #[arg(long, env = "STEADFAST_DATA_DIR", default_value = "steadfast-data", value_name = "DIR")]
+    #[arg(
+        long,
+        env = "STEADFAST_DATA_DIR",
+        default_value = "steadfast-data",
+        value_name = "DIR"
+    )]
     pub data_dir: PathBuf,
     /// Also print each mutation of the log, one JSON object a line
     #[arg(long, env = "STEADFAST_ENTRIES")]
@@ -91,7 +96,10 @@ pub struct StateInspection {
 /// Reads and prints.
 pub fn run(args: &InspectArgs) -> Result<(), Failure> {
     if !args.data_dir.is_dir() {
-        return Err(Failure::Usage(format!("{} is no directory", args.data_dir.display())));
+        return Err(Failure::Usage(format!(
+            "{} is no directory",
+            args.data_dir.display()
+        )));
     }
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let directory = Directory::open(disk.clone(), &args.data_dir).map_err(Failure::failed)?;
@@ -123,7 +131,10 @@ fn inspect_log(
     print: bool,
 ) -> Result<LogInspection, Failure> {
     // Entries are read from the files one after the other, not kept.
-    let options = LogOptions { cache_bytes: 0, ..LogOptions::default() };
+    let options = LogOptions {
+        cache_bytes: 0,
+        ..LogOptions::default()
+    };
     let (log, _writer, recovered) =
         Log::open(disk.clone(), &directory.log_dir(), options).map_err(Failure::failed)?;
     let mut found = LogInspection {
@@ -133,10 +144,14 @@ fn inspect_log(
         term: recovered.last.map_or(0, |position| position.term),
         ..LogInspection::default()
     };
-    let Some(last) = recovered.last else { return Ok(found) };
+    let Some(last) = recovered.last else {
+        return Ok(found);
+    };
     let mut next = recovered.purged.map_or(0, |position| position.index + 1);
     while next <= last.index {
-        let entries = log.read(next, last.index + 1, READ_BYTES).map_err(Failure::failed)?;
+        let entries = log
+            .read(next, last.index + 1, READ_BYTES)
+            .map_err(Failure::failed)?;
         let Some(newest) = entries.last() else {
             // A log may begin at 1.
             next += 1;
@@ -227,8 +242,9 @@ fn inspect_state(disk: &Arc<dyn Disk>, directory: &Directory) -> Result<StateIns
             Some(key) => Bound::Excluded(&**key),
             None => Bound::Unbounded,
         };
-        let page =
-            view.scan(from, Bound::Unbounded, PAGE_RECORDS, false).map_err(Failure::failed)?;
+        let page = view
+            .scan(from, Bound::Unbounded, PAGE_RECORDS, false)
+            .map_err(Failure::failed)?;
         for (_, record) in &page {
             *found.records.entry(record_kind(&record.0)).or_default() += 1;
         }
@@ -260,8 +276,17 @@ fn record_kind(record: &Record) -> &'static str {
 }
 
 fn show(inspection: &Inspection) {
-    let Inspection { cluster_id, cluster_name, node_id, node_uuid, log, state } = inspection;
-    say(&format!("node {node_id} ({node_uuid}) of cluster {cluster_name} ({cluster_id})"));
+    let Inspection {
+        cluster_id,
+        cluster_name,
+        node_id,
+        node_uuid,
+        log,
+        state,
+    } = inspection;
+    say(&format!(
+        "node {node_id} ({node_uuid}) of cluster {cluster_name} ({cluster_id})"
+    ));
     say(&format!(
         "log: entries {} to {}, term {}, committed to {} or further, {} bytes",
         log.purged + 1,
@@ -278,7 +303,10 @@ fn show(inspection: &Inspection) {
         say(&format!("  {count:>10}  {kind}"));
     }
     let digest = state.digest.as_deref().unwrap_or("none yet");
-    say(&format!("state at rest: applied to {}, digest {digest}", state.applied));
+    say(&format!(
+        "state at rest: applied to {}, digest {digest}",
+        state.applied
+    ));
     for (kind, count) in &state.records {
         say(&format!("  {count:>10}  {kind}"));
     }

@@ -2,9 +2,14 @@
 
 use crate::cli::{Failure, asked_to_end};
 use crate::config::{self, ConfigError};
+use crate::node::{Node, NodeOptions};
+use crate::shard::Seed;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
+
+/// A node that was asked to end is gone within ten seconds (design D11).
+const STOP_WITHIN: Duration = Duration::from_secs(9);
 
 /// Options of `steadfast server`.
 #[derive(Debug, Clone, clap::Args)]
@@ -244,8 +249,38 @@ fn die_with(parent: u32) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn serve(_args: ServerArgs, _identity: Identity) -> Result<(), Failure> {
-    asked_to_end().await.map_err(Failure::failed)
+async fn serve(args: ServerArgs, identity: Identity) -> Result<(), Failure> {
+    let node = Node::start(node_options(args, identity)).await.map_err(Failure::failed)?;
+    tokio::select! {
+        asked = asked_to_end() => {
+            let stopped = tokio::time::timeout(STOP_WITHIN, node.stop()).await;
+            if stopped.is_err() {
+                tracing::warn!("did not stop in time; ending all the same");
+            }
+            asked.map_err(Failure::failed)
+        }
+        reason = node.failed() => Err(Failure::failed(format!("the node cannot go on: {reason}"))),
+    }
+}
+
+fn node_options(args: ServerArgs, identity: Identity) -> NodeOptions {
+    NodeOptions {
+        node_id: identity.node_id,
+        cluster_name: args.cluster_name,
+        data_dir: args.data_dir,
+        grpc_address: args.grpc_address,
+        raft_address: args.raft_address,
+        http_address: args.http_address,
+        advertise_grpc_address: identity.advertise_grpc_address,
+        advertise_raft_address: identity.advertise_raft_address,
+        advertise_http_address: identity.advertise_http_address,
+        initial_members: identity.initial_members,
+        seed: Seed {
+            namespaces: args.seed.namespace,
+            config: args.seed.dynamic_config_value,
+            search_attributes: args.seed.search_attribute,
+        },
+    }
 }
 
 #[cfg(test)]

@@ -62,7 +62,8 @@ impl Counters {
     fn parse(text: &str) -> Counters {
         Counters {
             mutations: sum(text, "steadfast_mutations_total"),
-            sled_writes: sum(text, "steadfast_sled_writes_total"),
+            sled_writes: sum(text, "steadfast_index_puts_total")
+                + sum(text, "steadfast_index_deletes_total"),
             fsyncs: sum(text, "steadfast_fsyncs_total"),
         }
     }

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 /// Between two questions to one node. With [`PROBE_LIMIT`] it keeps the promise that a node that
 /// stopped serving is noticed within a second.
-const PROBE_EVERY: Duration = Duration::from_millis(100);
+const PROBE_EVERY: Duration = Duration::from_millis(200);
 /// Longest wait for an answer.
 const PROBE_LIMIT: Duration = Duration::from_millis(500);
 /// A node that answers "not ready" this often in a row, while another is ready, is cut off; once

@@ -108,3 +108,15 @@ fn the_keeper_runs_on_a_task_with_paused_time() {
         keeper.await.unwrap().unwrap();
     });
 }
+
+#[test]
+fn little_room_is_told_before_there_is_none() {
+    let rig = Rig::new(StateOptions { min_free_bytes: 1 << 20, ..small_options() });
+    rig.disk.set_capacity(100 << 20);
+    assert!(!rig.store.space().unwrap().low);
+    // Less than the bytes asked for, but more than 5 % of a small device.
+    rig.disk.set_capacity(1 << 19);
+    assert!(!rig.store.space().unwrap().low);
+    rig.disk.set_capacity(10);
+    assert!(rig.store.space().unwrap().low);
+}

@@ -312,7 +312,7 @@ impl<R: Record> StateStore<R> {
     pub fn space(&self) -> io::Result<Room> {
         let space = self.shared().disk.space(&self.shared().dir)?;
         let least = self.shared().options.min_free_bytes.min(space.total / 20);
-        Ok(Room { space, low: space.free < least })
+        Ok(Room { space, low: space.free <= least })
     }
 
     /// Ends the keeper; what is frozen and not durable is in the log still.

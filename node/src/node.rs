@@ -69,8 +69,6 @@ pub struct NodeOptions {
     pub initial_members: BTreeMap<u64, String>,
     /// What a new cluster begins with.
     pub seed: Seed,
-    /// Raft's clocks, when not the usual ones.
-    pub timing: Option<Timing>,
 }
 
 /// Whether the parts of a node have threads of their own.
@@ -97,6 +95,8 @@ pub struct Seams {
     pub transport: Arc<dyn Transport>,
     /// Threads.
     pub threads: Threads,
+    /// Raft's clocks.
+    pub timing: Timing,
 }
 
 impl Seams {
@@ -112,6 +112,7 @@ impl Seams {
             index: Arc::new(SledIndexFactory::new(INDEX_CACHE_BYTES)),
             transport: Arc::new(GrpcTransport),
             threads: Threads::Real,
+            timing: Timing::default(),
         })
     }
 }
@@ -176,12 +177,20 @@ pub struct Addresses {
 }
 
 impl Node {
-    /// Starts a node on the calling runtime. It serves when this returns; whether there is a
-    /// leader yet is another question.
+    /// Starts a node in the real world, on the calling runtime. It serves when this returns;
+    /// whether there is a leader yet is another question.
     ///
     /// # Errors
     /// [`StartError`].
-    pub async fn start(options: NodeOptions, seams: Seams) -> Result<Node, StartError> {
+    pub async fn start(options: NodeOptions) -> Result<Node, StartError> {
+        Self::start_with(options, Seams::real()?).await
+    }
+
+    /// As [`Node::start`], in the given world.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn start_with(options: NodeOptions, seams: Seams) -> Result<Node, StartError> {
         // 1. Ports: the likeliest thing to be refused, and the cheapest to find out.
         let grpc_listener = listen("gRPC", &options.grpc_address).await?;
         let raft_listener = listen("other nodes", &options.raft_address).await?;
@@ -383,7 +392,7 @@ fn raft_options(
     };
     let cluster = identity.cluster_id.clone();
     let mut raft = RaftOptions::new(options.node_id, peer, cluster, seams.entropy.number());
-    raft.timing = options.timing.unwrap_or_default();
+    raft.timing = seams.timing;
     raft.apply = match seams.threads {
         Threads::Real => ApplyMode::Thread,
         Threads::Inline => ApplyMode::Inline,

@@ -57,9 +57,6 @@ use watchers::RunWatchers;
 /// How long a call waits for a leader (design D3).
 const LEADER_WAIT: Duration = Duration::from_secs(2);
 
-/// A leader that was not heard for this long may be gone; nodes talk once a second.
-const HEARD: Duration = Duration::from_millis(2_500);
-
 /// Why a call cannot be served here and now, or what became of it is unknown.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unavailable {
@@ -286,13 +283,12 @@ impl Shard {
         leader.peer.map(|peer| peer.grpc_address)
     }
 
-    /// Whether reads are served here and now: linearizable ones by the leader, forwarded ones by
-    /// a node that hears the leader.
-    pub async fn serves(&self) -> bool {
-        if self.is_leader() {
-            return self.core.read().await.is_ok();
-        }
-        self.core.follows()
+    /// Where the leader's health pages are, when another node leads.
+    #[must_use]
+    pub fn leader_http_address(&self) -> Option<String> {
+        let leader = self.core.raft()?.leadership().borrow().leader.clone()?;
+        let peer = leader.peer.filter(|_| leader.id != self.core.node_id)?;
+        Some(peer.http_address).filter(|address| !address.is_empty())
     }
 
     /// Who leads, as Raft sees it.
@@ -429,19 +425,6 @@ impl Core {
             () = self.stopped.cancelled() => Err(Unavailable::Stopping),
             () = tokio::time::sleep(LEADER_WAIT) => Err(Unavailable::NoLeader),
         }
-    }
-
-    /// Another node leads, and was heard lately.
-    fn follows(&self) -> bool {
-        let Some(raft) = self.raft() else { return false };
-        let leader = raft.leadership().borrow().leader.as_ref().map(|leader| leader.id);
-        leader.is_some_and(|leader| {
-            leader != self.node_id
-                && raft
-                    .peers()
-                    .iter()
-                    .any(|peer| peer.id == leader && peer.last_contact.is_some_and(|ago| ago < HEARD))
-        })
     }
 
     fn next_sequence(&self) -> u64 {

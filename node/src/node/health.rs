@@ -1,6 +1,6 @@
 //! What the HTTP pages show of a node.
 
-use crate::http::Health;
+use crate::http::{Health, LeaderProbe};
 use crate::shard::Shard;
 use crate::telemetry::Page;
 use std::pin::Pin;
@@ -11,11 +11,12 @@ pub(super) struct NodeHealth {
     node_id: u64,
     shard: Shard,
     log: Log,
+    probe: LeaderProbe,
 }
 
 impl NodeHealth {
     pub(super) fn new(node_id: u64, shard: Shard, log: Log) -> Self {
-        Self { node_id, shard, log }
+        Self { node_id, shard, log, probe: LeaderProbe::default() }
     }
 }
 
@@ -32,8 +33,16 @@ impl Health for NodeHealth {
         self.shard.leading_grpc_address()
     }
 
-    fn reads(&self) -> Pin<Box<dyn Future<Output = bool> + Send + '_>> {
-        Box::pin(self.shard.serves())
+    fn reads(&self, through_leader: bool) -> Pin<Box<dyn Future<Output = bool> + Send + '_>> {
+        Box::pin(async move {
+            if self.shard.is_leader() {
+                return self.shard.read().await.is_ok();
+            }
+            match self.shard.leader_http_address() {
+                Some(address) if through_leader => self.probe.serves(&address).await,
+                Some(_) | None => false,
+            }
+        })
     }
 
     fn metrics(&self) -> String {

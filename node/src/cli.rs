@@ -4,6 +4,7 @@ pub mod bench;
 pub mod cluster;
 pub mod dev;
 pub mod http_get;
+pub mod inspect;
 pub mod logging;
 pub mod proxy;
 pub mod server;
@@ -71,6 +72,8 @@ pub enum Command {
     Cluster(cluster::ClusterArgs),
     /// Load on a running cluster: rates, latencies, and the servers' CPU per workflow
     Bench(Box<bench::BenchArgs>),
+    /// Reads log and state of a stopped node
+    Inspect(inspect::InspectArgs),
 }
 
 /// How a command tells its result.
@@ -123,7 +126,8 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
         | Command::Dev(_)
         | Command::Proxy(_)
         | Command::Cluster(_)
-        | Command::Bench(_) => None,
+        | Command::Bench(_)
+        | Command::Inspect(_) => None,
     };
     if let Err(error) = logging::start(&cli.global.log_level, cli.global.log_format, label) {
         return end(Err(Failure::Usage(error)));
@@ -134,6 +138,7 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
         Command::Proxy(args) => proxy::run(args),
         Command::Cluster(args) => cluster::run(args),
         Command::Bench(args) => bench::run(*args),
+        Command::Inspect(args) => inspect::run(&args),
     })
 }
 

@@ -1,8 +1,8 @@
 //! The HTTP address of a node: health, metrics, and who leads.
 
-mod shard_health;
+mod leader_probe;
 
-pub use shard_health::{MoreMetrics, ShardHealth};
+pub use leader_probe::LeaderProbe;
 
 use axum::Router;
 use axum::extract::State;

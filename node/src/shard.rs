@@ -27,6 +27,7 @@ mod watchers;
 pub use apply::Machine;
 pub use delivery::Delivery;
 pub use exchange::Exchange;
+pub(crate) use item::{LogItem, decode as decode_item};
 pub use poll::{Poll, Polled};
 pub use record::{StateRecord, View};
 pub use steadfast_raft::Leadership;
@@ -200,7 +201,14 @@ impl Shard {
             stopped: CancellationToken::new(),
         });
         let machine = Machine::new(core.clone());
-        (Shard { core: core.clone() }, machine, ShardLoops { core, queue: queued })
+        (
+            Shard { core: core.clone() },
+            machine,
+            ShardLoops {
+                core,
+                queue: queued,
+            },
+        )
     }
 
     /// Proposes a mutation and waits for what came of it.
@@ -216,7 +224,10 @@ impl Shard {
         if class == Class::Fills && self.core.disk_low.load(Ordering::Relaxed) {
             return Err(Unavailable::DiskLow);
         }
-        self.core.propose(class, mutation)?.await.unwrap_or(Err(Unavailable::Unknown))
+        self.core
+            .propose(class, mutation)?
+            .await
+            .unwrap_or(Err(Unavailable::Unknown))
     }
 
     /// A view that contains everything that was acknowledged before the call.
@@ -269,7 +280,10 @@ impl Shard {
         if leader.id == self.core.node_id {
             return None;
         }
-        leader.peer.map(|peer| peer.grpc_address).filter(|address| !address.is_empty())
+        leader
+            .peer
+            .map(|peer| peer.grpc_address)
+            .filter(|address| !address.is_empty())
     }
 
     /// Where the leader's clients connect, whoever leads.
@@ -319,7 +333,10 @@ impl Shard {
     #[must_use]
     pub fn next_poll_id(&self) -> PollId {
         let sequence = self.core.polls.fetch_add(1, Ordering::Relaxed) + 1;
-        PollId { boot: self.core.boot, sequence }
+        PollId {
+            boot: self.core.boot,
+            sequence,
+        }
     }
 
     /// The waiting polls.
@@ -415,9 +432,15 @@ impl Core {
         if self.stopped.is_cancelled() {
             return Err(Unavailable::Stopping);
         }
-        let Some(raft) = self.raft() else { return Err(Unavailable::NoLeader) };
+        let Some(raft) = self.raft() else {
+            return Err(Unavailable::NoLeader);
+        };
         let (mut office, mut leadership) = (self.office.subscribe(), raft.leadership());
-        let mine = |now: &Leadership| now.leader.as_ref().is_none_or(|leader| leader.id == self.node_id);
+        let mine = |now: &Leadership| {
+            now.leader
+                .as_ref()
+                .is_none_or(|leader| leader.id == self.node_id)
+        };
         tokio::select! {
             biased;
             _ = office.wait_for(|office| *office) => Ok(()),
@@ -433,6 +456,8 @@ impl Core {
 
     /// The members' raft ids that vote.
     fn voters(&self) -> std::collections::BTreeSet<u64> {
-        self.raft().map(|raft| raft.members().voters).unwrap_or_default()
+        self.raft()
+            .map(|raft| raft.members().voters)
+            .unwrap_or_default()
     }
 }

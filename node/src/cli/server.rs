@@ -7,6 +7,7 @@ use crate::shard::Seed;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
+use tokio::time::timeout;
 
 /// A node that was asked to end is gone within ten seconds (design D11).
 const STOP_WITHIN: Duration = Duration::from_secs(9);
@@ -134,6 +135,14 @@ impl ServerArgs {
                 "--node-id {node_id} is not one of --initial-members; add it there, or use --join"
             ));
         }
+        if initial_members.is_empty() && self.join.is_none() && !self.data_dir.join("log").exists()
+        {
+            return contradiction(format!(
+                "{} holds no node: one that begins a cluster needs --initial-members, one that \
+                 joins needs --join",
+                self.data_dir.display()
+            ));
+        }
         let advertise_raft_address = match (
             &self.advertise_raft_address,
             initial_members.get(&node_id),
@@ -250,14 +259,21 @@ fn die_with(parent: u32) -> Result<(), Failure> {
 }
 
 async fn serve(args: ServerArgs, identity: Identity) -> Result<(), Failure> {
-    let node = Node::start(node_options(args, identity)).await.map_err(Failure::failed)?;
+    let id = identity.node_id;
+    let asked = asked_to_end();
+    tokio::pin!(asked);
+    // A node that waits for the others to found a cluster ends when it is asked to, too.
+    let node = tokio::select! {
+        node = Node::start(node_options(args, identity)) => node.map_err(Failure::failed)?,
+        ended = &mut asked => return ended.map_err(Failure::failed),
+    };
+    tracing::info!(node = id, version = env!("CARGO_PKG_VERSION"), "serves");
     tokio::select! {
-        asked = asked_to_end() => {
-            let stopped = tokio::time::timeout(STOP_WITHIN, node.stop()).await;
-            if stopped.is_err() {
+        ended = &mut asked => {
+            if timeout(STOP_WITHIN, node.stop()).await.is_err() {
                 tracing::warn!("did not stop in time; ending all the same");
             }
-            asked.map_err(Failure::failed)
+            ended.map_err(Failure::failed)
         }
         reason = node.failed() => Err(Failure::failed(format!("the node cannot go on: {reason}"))),
     }
@@ -327,7 +343,14 @@ mod tests {
                 ],
                 "exclude",
             ),
-            (&["--node-id", "1"], "--advertise-raft-address"),
+            (
+                &["--node-id", "1", "--data-dir", "/none"],
+                "--initial-members",
+            ),
+            (
+                &["--node-id", "1", "--join", "b:1"],
+                "--advertise-raft-address",
+            ),
             (
                 &[
                     "--node-id",

@@ -18,7 +18,7 @@ const ITEM_BYTES: u64 = MAX_PROPOSAL_BYTES as u64 - 1;
 
 /// An entry's content.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) enum LogItem {
+pub(crate) enum LogItem {
     /// Mutations, applied one after another.
     Batch(Vec<Proposed>),
     /// All replicas freeze their overlay here.
@@ -71,7 +71,7 @@ pub(super) fn encode_mark() -> Result<Vec<u8>, EncodeError> {
 }
 
 /// Decodes an entry's content.
-pub(super) fn decode(bytes: &[u8]) -> Result<LogItem, DecodeError> {
+pub(crate) fn decode(bytes: &[u8]) -> Result<LogItem, DecodeError> {
     codec::decode(bytes, ITEM_BYTES)
 }
 
@@ -82,10 +82,17 @@ mod tests {
 
     #[test]
     fn an_entry_put_together_is_the_encoded_batch() {
-        let queue = QueueKey { namespace: NamespaceNumber(1), kind: TaskKind::Activity, name: "q".into() };
+        let queue = QueueKey {
+            namespace: NamespaceNumber(1),
+            kind: TaskKind::Activity,
+            name: "q".into(),
+        };
         let reservation = Reservation {
             queue: queue.clone(),
-            poll: PollId { boot: 1, sequence: 2 },
+            poll: PollId {
+                boot: 1,
+                sequence: 2,
+            },
             identity: "me".into(),
             worker: WorkerVersion::default(),
         };
@@ -103,9 +110,20 @@ mod tests {
         let mut writer = BatchWriter::default();
         for one in &batch {
             let mutation = encode_mutation(&one.mutation).unwrap();
-            writer.push(one.proposal, one.now, one.entropy, &one.reservations, &mutation).unwrap();
+            writer
+                .push(
+                    one.proposal,
+                    one.now,
+                    one.entropy,
+                    &one.reservations,
+                    &mutation,
+                )
+                .unwrap();
         }
-        assert_eq!(decode(&writer.done().unwrap()).unwrap(), LogItem::Batch(batch));
+        assert_eq!(
+            decode(&writer.done().unwrap()).unwrap(),
+            LogItem::Batch(batch)
+        );
         assert_eq!(decode(&encode_mark().unwrap()).unwrap(), LogItem::Mark);
         assert!(decode(b"").is_err());
     }

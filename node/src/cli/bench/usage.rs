@@ -64,7 +64,7 @@ impl Counters {
             mutations: sum(text, "steadfast_mutations_total"),
             sled_writes: sum(text, "steadfast_index_puts_total")
                 + sum(text, "steadfast_index_deletes_total"),
-            fsyncs: sum(text, "steadfast_fsyncs_total"),
+            fsyncs: sum(text, "steadfast_log_fsyncs_total"),
         }
     }
 }
@@ -94,8 +94,8 @@ mod tests {
         assert_eq!(rss_kib("Name:\tx\nVmRSS:\t  2048 kB\n"), 2048);
         assert!(Usage::of(std::process::id()).rss_kib > 0);
 
-        let text = "# HELP x\nsteadfast_fsyncs_total{file=\"log\"} 3\n\
-                    steadfast_fsyncs_total{file=\"delta\"} 2\nsteadfast_fsyncs_total_other 9\n\
+        let text = "# HELP x\nsteadfast_log_fsyncs_total{file=\"log\"} 3\n\
+                    steadfast_log_fsyncs_total{file=\"delta\"} 2\nsteadfast_log_fsyncs_total_other 9\n\
                     steadfast_mutations_total 12\n";
         let counters = Counters::parse(text);
         assert!((counters.fsyncs - 5.0).abs() < f64::EPSILON);

@@ -25,7 +25,9 @@ pub struct RealClock {
 
 impl Default for RealClock {
     fn default() -> Self {
-        Self { origin: Instant::now() }
+        Self {
+            origin: Instant::now(),
+        }
     }
 }
 
@@ -55,7 +57,10 @@ impl SimulatedClock {
     /// A clock that shows `wall` now. Call it inside the simulation's runtime.
     #[must_use]
     pub fn new(wall: Timestamp) -> Self {
-        Self { origin: tokio::time::Instant::now(), wall_at_origin: AtomicI64::new(wall.0) }
+        Self {
+            origin: tokio::time::Instant::now(),
+            wall_at_origin: AtomicI64::new(wall.0),
+        }
     }
 
     /// Makes the wall clock jump by some nanoseconds, in either direction.

@@ -38,7 +38,9 @@ impl OsEntropy {
     /// When the system gives none.
     pub fn new() -> std::io::Result<Self> {
         let mut seed = [0; 32];
-        OsRng.try_fill_bytes(&mut seed).map_err(|error| std::io::Error::other(error.to_string()))?;
+        OsRng
+            .try_fill_bytes(&mut seed)
+            .map_err(|error| std::io::Error::other(error.to_string()))?;
         Ok(Self(SeededEntropy(Mutex::new(StdRng::from_seed(seed)))))
     }
 }
@@ -64,7 +66,10 @@ impl SeededEntropy {
 impl Entropy for SeededEntropy {
     fn draw(&self) -> [u8; 16] {
         let mut bytes = [0; 16];
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).fill_bytes(&mut bytes);
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .fill_bytes(&mut bytes);
         bytes
     }
 }

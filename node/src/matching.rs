@@ -70,14 +70,20 @@ impl Matching {
     /// Leadership begins.
     pub(crate) fn open(&self) {
         let mut state = self.lock();
-        *state = State { open_since: Some(Instant::now()), ..State::default() };
+        *state = State {
+            open_since: Some(Instant::now()),
+            ..State::default()
+        };
     }
 
     /// Leadership ends: waiting polls end at once, held ones when their proposal's fate is known.
     pub(crate) fn close(&self) {
         let mut state = self.lock();
         let held = std::mem::take(&mut state.held);
-        *state = State { held, ..State::default() };
+        *state = State {
+            held,
+            ..State::default()
+        };
     }
 
     /// Puts a poll into its line; the receiver gets what it is given, or fails when leadership ends.
@@ -107,7 +113,9 @@ impl Matching {
             deadline,
             answer,
         };
-        let Some(mut waiter) = line.give_query(waiter) else { return Ok(answered) };
+        let Some(mut waiter) = line.give_query(waiter) else {
+            return Ok(answered);
+        };
         // The same poll again (its first connection broke): the newer one counts.
         if let Some(at) = line.waiting.iter().position(|other| other.poll == poll.id) {
             std::mem::swap(&mut line.waiting[at], &mut waiter);
@@ -121,8 +129,12 @@ impl Matching {
     /// A poll leaves its line; false when it is not there (held, or already answered).
     pub(crate) fn leave(&self, queue: &QueueKey, poll: PollId) -> bool {
         let mut state = self.lock();
-        let Some(line) = state.lines.get_mut(queue) else { return false };
-        let Some(at) = line.waiting.iter().position(|waiter| waiter.poll == poll) else { return false };
+        let Some(line) = state.lines.get_mut(queue) else {
+            return false;
+        };
+        let Some(at) = line.waiting.iter().position(|waiter| waiter.poll == poll) else {
+            return false;
+        };
         line.waiting.remove(at);
         state.waiting -= 1;
         true
@@ -161,7 +173,12 @@ impl Matching {
 
     /// After a look at a queue's backlog: holds the next poll for a claim if there is a task that
     /// no claim on its way will take.
-    pub(crate) fn looked(&self, queue: &QueueKey, before: u64, has_task: bool) -> Option<Reservation> {
+    pub(crate) fn looked(
+        &self,
+        queue: &QueueKey,
+        before: u64,
+        has_task: bool,
+    ) -> Option<Reservation> {
         let mut state = self.lock();
         let line = state.lines.get_mut(queue)?;
         if !has_task {
@@ -174,7 +191,11 @@ impl Matching {
     /// A claim was proposed or has come to its end.
     pub(crate) fn count_claim(&self, queue: &QueueKey, begins: bool) {
         if let Some(line) = self.lock().lines.get_mut(queue) {
-            line.claims = if begins { line.claims + 1 } else { line.claims.saturating_sub(1) };
+            line.claims = if begins {
+                line.claims + 1
+            } else {
+                line.claims.saturating_sub(1)
+            };
         }
     }
 
@@ -187,7 +208,9 @@ impl Matching {
             return None;
         }
         let line = state.lines.entry(queue.clone()).or_default();
-        let Some(waiter) = line.give_query(waiter) else { return None };
+        let Some(waiter) = line.give_query(waiter) else {
+            return None;
+        };
         let look = !line.known_empty;
         line.waiting.push_front(waiter);
         state.waiting += 1;
@@ -228,7 +251,9 @@ impl Matching {
     /// Takes a query back that no poll has taken; false when one has.
     pub(crate) fn withdraw_query(&self, queue: &QueueKey, id: &str) -> bool {
         let mut state = self.lock();
-        let Some(line) = state.lines.get_mut(queue) else { return false };
+        let Some(line) = state.lines.get_mut(queue) else {
+            return false;
+        };
         let before = line.queries.len();
         line.queries.retain(|query| query.id != id);
         line.queries.len() < before
@@ -238,23 +263,35 @@ impl Matching {
     pub(crate) fn polled_within(&self, queue: &QueueKey, within: Duration) -> bool {
         let state = self.lock();
         state.held.values().any(|(held, _)| held == queue)
-            || state.lines.get(queue).is_some_and(|line| line.polled_within(within))
+            || state
+                .lines
+                .get(queue)
+                .is_some_and(|line| line.polled_within(within))
     }
 
     /// Queues of workflow tasks that have had tasks but no poll for [`STICKY_GRACE`]; those that
     /// are sticky are to be abandoned. Each is named once per queued task.
     pub(crate) fn unattended(&self) -> Vec<QueueKey> {
         let mut state = self.lock();
-        if state.open_since.is_none_or(|since| since.elapsed() < STICKY_GRACE) {
+        if state
+            .open_since
+            .is_none_or(|since| since.elapsed() < STICKY_GRACE)
+        {
             return Vec::new();
         }
         let queues = std::mem::take(&mut state.unattended);
         let (fresh, lonely): (BTreeSet<_>, BTreeSet<_>) = queues.into_iter().partition(|queue| {
-            state.lines.get(queue).is_some_and(|line| line.polled_within(STICKY_GRACE))
+            state
+                .lines
+                .get(queue)
+                .is_some_and(|line| line.polled_within(STICKY_GRACE))
         });
         // A line that is polled claims for itself; it is only watched while it may stop.
         let watched = fresh.into_iter().filter(|queue| {
-            state.lines.get(queue).is_some_and(|line| line.waiting.is_empty() && !line.known_empty)
+            state
+                .lines
+                .get(queue)
+                .is_some_and(|line| line.waiting.is_empty() && !line.known_empty)
         });
         state.unattended = watched.collect();
         lonely.into_iter().collect()
@@ -264,13 +301,20 @@ impl Matching {
     pub(crate) fn sweep(&self) {
         let mut state = self.lock();
         state.lines.retain(|_, line| {
-            !line.waiting.is_empty() || !line.queries.is_empty() || line.claims > 0 || line.polled_within(SEEN_FOR)
+            !line.waiting.is_empty()
+                || !line.queries.is_empty()
+                || line.claims > 0
+                || line.polled_within(SEEN_FOR)
         });
     }
 
     /// Who polled a queue in the last five minutes.
     pub fn pollers(&self, queue: &QueueKey) -> Vec<SeenPoller> {
-        self.lock().lines.get(queue).map(Line::pollers).unwrap_or_default()
+        self.lock()
+            .lines
+            .get(queue)
+            .map(Line::pollers)
+            .unwrap_or_default()
     }
 
     /// Polls that wait and polls that are held.

@@ -70,7 +70,9 @@ impl Queries {
         let left = deadline.saturating_duration_since(Instant::now());
         let until = deadline - AHEAD.min(left / 2);
         let buffered_max = buffered_max(&shard.view());
-        let Some(mut asked) = self.0.ask(run, query) else { return Err(QueryError::BufferFull) };
+        let Some(mut asked) = self.0.ask(run, query) else {
+            return Err(QueryError::BufferFull);
+        };
         loop {
             let run = now(shard, asked.ticket.run())?;
             if run.close.is_none() && run.last_completed_started_event_id == 0 {
@@ -208,9 +210,17 @@ async fn directly(
     if let Some(sticky) = &run.sticky {
         let queue = queue(&sticky.name);
         let patience = Duration::from_nanos(sticky.schedule_to_start.0.max(0).cast_unsigned());
-        if matching.polled_within(&queue, STICKY_GRACE) && matching.offer_query(&queue, asked.ticket.task()) {
-            let _back = Withdraw { shard, queue: &queue, ticket: &asked.ticket };
-            if let Ok(answer) = timeout_at((Instant::now() + patience).min(until), &mut asked.answer).await {
+        if matching.polled_within(&queue, STICKY_GRACE)
+            && matching.offer_query(&queue, asked.ticket.task())
+        {
+            let _back = Withdraw {
+                shard,
+                queue: &queue,
+                ticket: &asked.ticket,
+            };
+            if let Ok(answer) =
+                timeout_at((Instant::now() + patience).min(until), &mut asked.answer).await
+            {
                 return answer.map_err(|_| QueryError::Unavailable(Unavailable::NotLeader));
             }
         }
@@ -218,9 +228,17 @@ async fn directly(
     let queue = queue(&run.task_queue);
     if !matching.offer_query(&queue, asked.ticket.task()) {
         let leads = shard.is_leader();
-        return Err(QueryError::Unavailable(if leads { Unavailable::Overloaded } else { Unavailable::NotLeader }));
+        return Err(QueryError::Unavailable(if leads {
+            Unavailable::Overloaded
+        } else {
+            Unavailable::NotLeader
+        }));
     }
-    let _back = Withdraw { shard, queue: &queue, ticket: &asked.ticket };
+    let _back = Withdraw {
+        shard,
+        queue: &queue,
+        ticket: &asked.ticket,
+    };
     match timeout_at(until, &mut asked.answer).await {
         Ok(answer) => answer.map_err(|_| QueryError::Unavailable(Unavailable::NotLeader)),
         Err(_) if matching.polled_within(&queue, NO_POLLER) => Err(QueryError::DeadlineExceeded),
@@ -238,6 +256,8 @@ struct Withdraw<'a> {
 impl Drop for Withdraw<'_> {
     fn drop(&mut self) {
         // Whether it was taken already makes no difference.
-        self.shard.matching().withdraw_query(self.queue, self.ticket.id());
+        self.shard
+            .matching()
+            .withdraw_query(self.queue, self.ticket.id());
     }
 }

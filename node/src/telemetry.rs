@@ -68,7 +68,10 @@ struct Rpc {
 impl Telemetry {
     /// Counts mutations of a batch, by kind.
     pub fn applied<'a>(&self, mutations: impl Iterator<Item = &'a Mutation>) {
-        let mut counts = self.mutations.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = self
+            .mutations
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         for mutation in mutations {
             *counts.entry(kind(mutation)).or_default() += 1;
         }
@@ -107,20 +110,39 @@ impl Telemetry {
         for (name, counter) in counters {
             page.counter(name, counter.get());
         }
-        page.gauge("due_lag_microseconds", self.due_lag_micros.load(Ordering::Relaxed));
-        let mutations = self.mutations.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        page.gauge(
+            "due_lag_microseconds",
+            self.due_lag_micros.load(Ordering::Relaxed),
+        );
+        let mutations = self
+            .mutations
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         page.family("mutations_total", "counter");
         for (kind, count) in mutations {
             page.sample("mutations_total", &format!("kind=\"{kind}\""), count);
         }
-        let rpcs = self.rpcs.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let rpcs = self
+            .rpcs
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         page.family("rpcs_total", "counter");
         for ((method, code), rpc) in &rpcs {
-            page.sample("rpcs_total", &format!("method=\"{method}\",code=\"{code}\""), rpc.count);
+            page.sample(
+                "rpcs_total",
+                &format!("method=\"{method}\",code=\"{code}\""),
+                rpc.count,
+            );
         }
         page.family("rpc_microseconds_total", "counter");
         for ((method, code), rpc) in &rpcs {
-            page.sample("rpc_microseconds_total", &format!("method=\"{method}\",code=\"{code}\""), rpc.micros);
+            page.sample(
+                "rpc_microseconds_total",
+                &format!("method=\"{method}\",code=\"{code}\""),
+                rpc.micros,
+            );
         }
     }
 }

@@ -77,18 +77,33 @@ pub(crate) async fn run(core: &Core) {
             }
         };
         let deletions = std::mem::take(&mut core.alarm.lock().deletions);
-        let next = due.iter().find_map(|key| due_time(key).filter(|at| *at > now));
-        let fires: Vec<Key> = due.into_iter().filter(|key| due_time(key).is_some_and(|at| at <= now)).collect();
+        let next = due
+            .iter()
+            .find_map(|key| due_time(key).filter(|at| *at > now));
+        let fires: Vec<Key> = due
+            .into_iter()
+            .filter(|key| due_time(key).is_some_and(|at| at <= now))
+            .collect();
         if fires.is_empty() && deletions.is_empty() {
             wait(core, now, next).await;
             continue;
         }
         if let Some(earliest) = fires.first().and_then(|key| due_time(key)) {
             let micros = now.since(earliest).0.cast_unsigned() / 1_000;
-            core.telemetry.due_lag_micros.store(micros, Ordering::Relaxed);
+            core.telemetry
+                .due_lag_micros
+                .store(micros, Ordering::Relaxed);
         }
-        let deletions = deletions.into_iter().take(FIRED_MAX).map(Mutation::DeleteSlice);
-        if !propose(core, fires.into_iter().map(Mutation::FireDue).chain(deletions)).await {
+        let deletions = deletions
+            .into_iter()
+            .take(FIRED_MAX)
+            .map(Mutation::DeleteSlice);
+        if !propose(
+            core,
+            fires.into_iter().map(Mutation::FireDue).chain(deletions),
+        )
+        .await
+        {
             sleep(PAUSE).await;
         }
     }
@@ -99,7 +114,11 @@ fn due(core: &Core, now: Timestamp) -> Result<Vec<Key>, Fault> {
     let (view, prefix) = (core.view(), due_prefix());
     let found = view.scan(&prefix, &prefix_end(&prefix), 1, false)?;
     let first: Vec<Key> = found.into_iter().map(|(key, _)| key).collect();
-    if first.first().and_then(|key| due_time(key)).is_none_or(|at| at > now) {
+    if first
+        .first()
+        .and_then(|key| due_time(key))
+        .is_none_or(|at| at > now)
+    {
         return Ok(first);
     }
     let found = view.scan(&prefix, &prefix_end(&prefix), FIRED_MAX, false)?;
@@ -107,7 +126,9 @@ fn due(core: &Core, now: Timestamp) -> Result<Vec<Key>, Fault> {
 }
 
 async fn wait(core: &Core, now: Timestamp, next: Option<Timestamp>) {
-    let left = next.map_or(SLEEP_MAX, |next| Duration::from_nanos(next.since(now).0.cast_unsigned()));
+    let left = next.map_or(SLEEP_MAX, |next| {
+        Duration::from_nanos(next.since(now).0.cast_unsigned())
+    });
     let left = left.min(SLEEP_MAX);
     {
         let mut state = core.alarm.lock();
@@ -135,5 +156,7 @@ async fn propose(core: &Core, mutations: impl Iterator<Item = Mutation>) -> bool
         }
     }
     let outcomes = join_all(replies).await;
-    outcomes.into_iter().any(|outcome| matches!(outcome.unwrap_or(Err(Unavailable::Unknown)), Ok(Ok(_))))
+    outcomes
+        .into_iter()
+        .any(|outcome| matches!(outcome.unwrap_or(Err(Unavailable::Unknown)), Ok(Ok(_))))
 }

@@ -44,7 +44,11 @@ impl ClusterTime {
     /// For this node; begins when [`ClusterTime::begin`] is called.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>, node_id: u64) -> Self {
-        Self { clock, node_id, state: Mutex::default() }
+        Self {
+            clock,
+            node_id,
+            state: Mutex::default(),
+        }
     }
 
     /// This machine's clocks.
@@ -110,12 +114,17 @@ impl ClusterTime {
     pub fn tell_offset(&self) {
         let (mono, wall) = (self.clock.monotonic(), self.clock.wall().0);
         let mut state = self.state();
-        let Some(reference) = reference(&state, self.node_id, wall, mono) else { return };
+        let Some(reference) = reference(&state, self.node_id, wall, mono) else {
+            return;
+        };
         let offset = wall.saturating_sub(reference);
         let off = offset.saturating_abs() > OFFSET_TOLD_NANOS;
         if off && !state.told_offset {
             let seconds = offset / 1_000_000_000;
-            tracing::warn!(seconds, "this machine's clock is off those of the other nodes; set it right");
+            tracing::warn!(
+                seconds,
+                "this machine's clock is off those of the other nodes; set it right"
+            );
         }
         state.told_offset = off;
     }
@@ -129,7 +138,11 @@ impl ClusterTime {
 /// counts as one that has reached nothing.
 fn reference(state: &State, node_id: u64, wall: i64, mono: Duration) -> Option<i64> {
     let alone = BTreeSet::from([node_id]);
-    let voters = if state.voters.is_empty() { &alone } else { &state.voters };
+    let voters = if state.voters.is_empty() {
+        &alone
+    } else {
+        &state.voters
+    };
     let mut clocks: Vec<i64> = voters
         .iter()
         .filter_map(|voter| {
@@ -209,7 +222,10 @@ mod tests {
             leader.hear();
             leader.time.begin(Timestamp(START));
             let truth = leader.pass(60 * SECOND, SECOND / 10);
-            assert!((leader.time.now().0 - truth).abs() < SECOND / 1_000, "wrong by {wrong_by}");
+            assert!(
+                (leader.time.now().0 - truth).abs() < SECOND / 1_000,
+                "wrong by {wrong_by}"
+            );
         }
     }
 
@@ -241,7 +257,11 @@ mod tests {
     fn after_an_outage_a_majority_lets_time_step_forward() {
         let leader = Leader::new(0);
         leader.time.begin(Timestamp(START - HOUR));
-        assert_eq!(leader.time.now().0, START - HOUR, "the peers are not heard yet");
+        assert_eq!(
+            leader.time.now().0,
+            START - HOUR,
+            "the peers are not heard yet"
+        );
         leader.hear();
         assert_eq!(leader.time.now().0, START);
     }
@@ -253,7 +273,10 @@ mod tests {
         leader.hear();
         leader.clock.mono.store(SECOND, Ordering::Relaxed);
         leader.hear();
-        assert_eq!(leader.time.now().0, START - SECOND / 2 + SECOND + SECOND / 10);
+        assert_eq!(
+            leader.time.now().0,
+            START - SECOND / 2 + SECOND + SECOND / 10
+        );
         let truth = leader.pass(10 * SECOND, SECOND / 10);
         assert!((leader.time.now().0 - truth).abs() < SECOND / 1_000);
     }

@@ -50,13 +50,16 @@ impl Line {
             self.pollers.retain(|_, (at, ..)| at.elapsed() < SEEN_FOR);
         }
         if self.pollers.len() < POLLERS_MAX || self.pollers.contains_key(identity) {
-            self.pollers.insert(identity.to_owned(), (now, seen, worker.clone()));
+            self.pollers
+                .insert(identity.to_owned(), (now, seen, worker.clone()));
         }
     }
 
     /// Gives a poll a query that waits; the poll comes back when there is none.
     pub(super) fn give_query(&mut self, waiter: Waiter) -> Option<Waiter> {
-        let Some(query) = self.queries.pop_front() else { return Some(waiter) };
+        let Some(query) = self.queries.pop_front() else {
+            return Some(waiter);
+        };
         if let Err(Polled::Query(query)) = waiter.answer.send(Polled::Query(query)) {
             self.queries.push_front(query);
         }
@@ -68,7 +71,10 @@ impl Line {
     pub(super) fn next(&mut self, least_left: Duration) -> Option<Waiter> {
         let soon = Instant::now() + least_left;
         self.waiting.retain(|waiter| !waiter.answer.is_closed());
-        let at = self.waiting.iter().position(|waiter| waiter.deadline > soon)?;
+        let at = self
+            .waiting
+            .iter()
+            .position(|waiter| waiter.deadline > soon)?;
         self.waiting.remove(at)
     }
 
@@ -77,7 +83,10 @@ impl Line {
     }
 
     pub(super) fn pollers(&self) -> Vec<SeenPoller> {
-        let seen = self.pollers.iter().filter(|(_, (at, ..))| at.elapsed() < SEEN_FOR);
+        let seen = self
+            .pollers
+            .iter()
+            .filter(|(_, (at, ..))| at.elapsed() < SEEN_FOR);
         seen.map(|(identity, (_, last_access, worker))| SeenPoller {
             identity: identity.clone(),
             last_access: *last_access,

@@ -5,7 +5,11 @@ use steadfast_engine::mutation::TaskToken;
 use steadfast_engine::time::Span;
 
 fn queue() -> QueueKey {
-    QueueKey { namespace: NamespaceNumber(1), kind: TaskKind::Activity, name: "q".into() }
+    QueueKey {
+        namespace: NamespaceNumber(1),
+        kind: TaskKind::Activity,
+        name: "q".into(),
+    }
 }
 
 fn poll(sequence: u64) -> Poll {
@@ -19,7 +23,11 @@ fn poll(sequence: u64) -> Poll {
 }
 
 fn task() -> AssignedTask {
-    let run = RunRef { namespace: NamespaceNumber(1), workflow_id: "w".into(), number: 1 };
+    let run = RunRef {
+        namespace: NamespaceNumber(1),
+        workflow_id: "w".into(),
+        number: 1,
+    };
     AssignedTask::Activity(AssignedActivityTask {
         token: TaskToken {
             kind: TaskKind::Activity,
@@ -39,7 +47,9 @@ fn task() -> AssignedTask {
 
 fn waiting(matching: &Matching, sequence: u64, seconds: u64) -> oneshot::Receiver<Polled> {
     let deadline = Instant::now() + Duration::from_secs(seconds);
-    matching.register(&poll(sequence), deadline, Timestamp(1)).unwrap()
+    matching
+        .register(&poll(sequence), deadline, Timestamp(1))
+        .unwrap()
 }
 
 fn open() -> Matching {
@@ -55,7 +65,11 @@ async fn a_poll_is_given_to_one_proposal_only() {
     let _second = waiting(&matching, 2, 60);
     let one = matching.reserve(&queue()).unwrap();
     let other = matching.task_queued(&queue()).unwrap();
-    assert_eq!((one.poll.sequence, other.poll.sequence), (1, 2), "oldest first");
+    assert_eq!(
+        (one.poll.sequence, other.poll.sequence),
+        (1, 2),
+        "oldest first"
+    );
     assert!(matching.reserve(&queue()).is_none());
     assert!(matching.task_queued(&queue()).is_none());
     assert_eq!(matching.assign(one.poll, &task()), Some(Ok(())));
@@ -83,7 +97,10 @@ async fn a_task_of_a_poll_that_left_is_for_nobody() {
     assert_eq!(matching.assign(one.poll, &task()), Some(Err(())));
     let second = waiting(&matching, 2, 60);
     drop(second);
-    assert!(matching.reserve(&queue()).is_none(), "gone polls are not reserved");
+    assert!(
+        matching.reserve(&queue()).is_none(),
+        "gone polls are not reserved"
+    );
     assert_eq!(matching.counts(), (0, 0));
 }
 
@@ -116,19 +133,36 @@ async fn losing_the_office_ends_waiting_polls_and_keeps_held_ones() {
     let mut waits = waiting(&matching, 2, 60);
     let reserved = matching.reserve(&queue()).unwrap();
     matching.close();
-    assert!(matches!(waits.try_recv(), Err(oneshot::error::TryRecvError::Closed)));
-    assert!(matches!(held.try_recv(), Err(oneshot::error::TryRecvError::Empty)));
+    assert!(matches!(
+        waits.try_recv(),
+        Err(oneshot::error::TryRecvError::Closed)
+    ));
+    assert!(matches!(
+        held.try_recv(),
+        Err(oneshot::error::TryRecvError::Empty)
+    ));
     assert_eq!(matching.assign(reserved.poll, &task()), Some(Ok(())));
     let deadline = Instant::now() + Duration::from_secs(60);
-    assert_eq!(matching.register(&poll(3), deadline, Timestamp(1)).unwrap_err(), NotRegistered::Closed);
+    assert_eq!(
+        matching
+            .register(&poll(3), deadline, Timestamp(1))
+            .unwrap_err(),
+        NotRegistered::Closed
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn sticky_queues_are_named_after_ten_seconds_without_a_poll() {
-    let sticky = QueueKey { kind: TaskKind::Workflow, ..queue() };
+    let sticky = QueueKey {
+        kind: TaskKind::Workflow,
+        ..queue()
+    };
     let matching = open();
     assert!(matching.task_queued(&sticky).is_none());
-    assert!(matching.unattended().is_empty(), "a new leader knows nothing yet");
+    assert!(
+        matching.unattended().is_empty(),
+        "a new leader knows nothing yet"
+    );
     tokio::time::advance(STICKY_GRACE).await;
     assert_eq!(matching.unattended(), [sticky.clone()]);
     assert!(matching.unattended().is_empty());

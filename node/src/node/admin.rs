@@ -21,7 +21,11 @@ pub(super) struct NodeAdmin {
 
 impl NodeAdmin {
     pub(super) fn new(cluster_name: String, shard: Shard, raft: RaftNode) -> Self {
-        Self { cluster_name, shard, raft }
+        Self {
+            cluster_name,
+            shard,
+            raft,
+        }
     }
 
     fn error(&self, error: MembershipError) -> AdminError {
@@ -89,7 +93,9 @@ impl Admin for NodeAdmin {
             });
         }
         nodes.sort_by_key(|node| node.member.as_ref().map(|member| member.id));
-        let cluster_id = namespace::meta(&self.shard.view()).map(|meta| meta.cluster_id).unwrap_or_default();
+        let cluster_id = namespace::meta(&self.shard.view())
+            .map(|meta| meta.cluster_id)
+            .unwrap_or_default();
         wire::StatusResponse {
             cluster_id,
             cluster_name: self.cluster_name.clone(),
@@ -102,7 +108,9 @@ impl Admin for NodeAdmin {
 
     async fn add_member(&self, member: wire::Member) -> Result<(), AdminError> {
         let Ok(node_uuid) = Uuid::parse_str(&member.node_uuid) else {
-            return Err(AdminError::Refused("the member's node uuid is not a uuid".to_owned()));
+            return Err(AdminError::Refused(
+                "the member's node uuid is not a uuid".to_owned(),
+            ));
         };
         let peer = Peer {
             raft_address: member.raft_address,
@@ -110,25 +118,42 @@ impl Admin for NodeAdmin {
             http_address: String::new(),
             node_uuid,
         };
-        self.raft.add_learner(member.id, peer).await.map_err(|error| self.error(error))
+        self.raft
+            .add_learner(member.id, peer)
+            .await
+            .map_err(|error| self.error(error))
     }
 
     async fn promote_member(&self, id: u64) -> Result<(), AdminError> {
-        self.raft.promote(id).await.map_err(|error| self.error(error))
+        self.raft
+            .promote(id)
+            .await
+            .map_err(|error| self.error(error))
     }
 
     async fn remove_member(&self, id: u64) -> Result<(), AdminError> {
-        self.raft.remove(id).await.map_err(|error| self.error(error))
+        self.raft
+            .remove(id)
+            .await
+            .map_err(|error| self.error(error))
     }
 
     async fn transfer_leader(&self, to: u64) -> Result<(), AdminError> {
         if !self.raft.leadership().borrow().is_leader {
-            return Err(AdminError::NotLeader(self.shard.leader_grpc_address().unwrap_or_default()));
+            return Err(AdminError::NotLeader(
+                self.shard.leader_grpc_address().unwrap_or_default(),
+            ));
         }
-        if self.raft.transfer_leader((to != 0).then_some(to), TRANSFER).await {
+        if self
+            .raft
+            .transfer_leader((to != 0).then_some(to), TRANSFER)
+            .await
+        {
             return Ok(());
         }
-        Err(AdminError::Refused("no other node took over in time".to_owned()))
+        Err(AdminError::Refused(
+            "no other node took over in time".to_owned(),
+        ))
     }
 
     fn digests(&self) -> Vec<wire::MarkDigest> {

@@ -16,7 +16,12 @@ pub(super) struct NodeHealth {
 
 impl NodeHealth {
     pub(super) fn new(node_id: u64, shard: Shard, log: Log) -> Self {
-        Self { node_id, shard, log, probe: LeaderProbe::default() }
+        Self {
+            node_id,
+            shard,
+            log,
+            probe: LeaderProbe::default(),
+        }
     }
 }
 

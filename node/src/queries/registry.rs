@@ -96,29 +96,59 @@ impl Registry {
         let id = format!("query-{}", state.next);
         let (answer, answered) = oneshot::channel();
         let look = Arc::new(Notify::new());
-        let entry = Entry { query: query.clone(), place: Place::Waiting, answer, look: look.clone() };
+        let entry = Entry {
+            query: query.clone(),
+            place: Place::Waiting,
+            answer,
+            look: look.clone(),
+        };
         state.runs.insert(id.clone(), run.clone());
-        state.by_run.entry(run.clone()).or_default().insert(id.clone(), entry);
-        let ticket = Ticket { registry: self.0.clone(), task: QueryTask { run, id, query }, look };
-        Some(Asked { ticket, answer: answered })
+        state
+            .by_run
+            .entry(run.clone())
+            .or_default()
+            .insert(id.clone(), entry);
+        let ticket = Ticket {
+            registry: self.0.clone(),
+            task: QueryTask { run, id, query },
+            look,
+        };
+        Some(Asked {
+            ticket,
+            answer: answered,
+        })
     }
 
     pub(super) fn attach(&self, token: &TaskToken) -> BTreeMap<String, WorkflowQuery> {
         let mut state = lock(&self.0);
-        let Some(entries) = state.by_run.get_mut(&token.run) else { return BTreeMap::new() };
+        let Some(entries) = state.by_run.get_mut(&token.run) else {
+            return BTreeMap::new();
+        };
         let mut attached = BTreeMap::new();
-        for (id, entry) in entries.iter_mut().filter(|(_, entry)| entry.place == Place::Buffered) {
+        for (id, entry) in entries
+            .iter_mut()
+            .filter(|(_, entry)| entry.place == Place::Buffered)
+        {
             entry.place = Place::Attached(token.claim);
             attached.insert(id.clone(), entry.query.clone());
         }
         attached
     }
 
-    pub(super) fn answered(&self, token: &TaskToken, mut results: BTreeMap<String, WorkflowQueryResult>) {
+    pub(super) fn answered(
+        &self,
+        token: &TaskToken,
+        mut results: BTreeMap<String, WorkflowQueryResult>,
+    ) {
         let mut answers = Vec::new();
         let mut state = lock(&self.0);
-        let Some(entries) = state.by_run.get_mut(&token.run) else { return };
-        for (id, entry) in entries.iter_mut().filter(|(_, entry)| entry.place == Place::Attached(token.claim)) {
+        let Some(entries) = state.by_run.get_mut(&token.run) else {
+            return;
+        };
+        for (id, entry) in entries
+            .iter_mut()
+            .filter(|(_, entry)| entry.place == Place::Attached(token.claim))
+        {
             match results.remove(id) {
                 Some(result) => answers.push((id.clone(), answer_of(result))),
                 None => {
@@ -185,7 +215,9 @@ impl Ticket {
     /// Lets it ride with the next workflow task; false when `max` others already do.
     pub(super) fn buffer(&self, max: usize) -> bool {
         let mut state = lock(&self.registry);
-        let Some(entries) = state.by_run.get_mut(&self.task.run) else { return true };
+        let Some(entries) = state.by_run.get_mut(&self.task.run) else {
+            return true;
+        };
         let riding = entries.iter().filter(|(id, entry)| {
             **id != self.task.id && matches!(entry.place, Place::Buffered | Place::Attached(_))
         });
@@ -226,7 +258,10 @@ fn remove(state: &mut State, id: &str) -> Option<Entry> {
 
 fn answer_of(result: WorkflowQueryResult) -> QueryAnswer {
     if result.result_type == i32::from(QueryResultType::Failed) {
-        QueryAnswer::Failed { message: result.error_message, failure: result.failure }
+        QueryAnswer::Failed {
+            message: result.error_message,
+            failure: result.failure,
+        }
     } else {
         QueryAnswer::Answered(result.answer)
     }

@@ -32,7 +32,10 @@ impl Admission {
     pub(super) fn enter(&self, class: Class, bytes: usize) -> Option<Admitted> {
         let (bytes_max, count_max) = match class {
             Class::Drains => (BYTES_MAX, COUNT_MAX),
-            Class::Fills => (BYTES_MAX / 4 * FILLS_QUARTERS, COUNT_MAX / 4 * FILLS_QUARTERS),
+            Class::Fills => (
+                BYTES_MAX / 4 * FILLS_QUARTERS,
+                COUNT_MAX / 4 * FILLS_QUARTERS,
+            ),
         };
         let mut load = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if load.bytes + bytes > bytes_max || load.count >= count_max {
@@ -40,7 +43,10 @@ impl Admission {
         }
         load.bytes += bytes;
         load.count += 1;
-        Some(Admitted { admission: self.clone(), bytes })
+        Some(Admitted {
+            admission: self.clone(),
+            bytes,
+        })
     }
 
     /// Bytes and mutations on their way.
@@ -52,7 +58,11 @@ impl Admission {
 
 impl Drop for Admitted {
     fn drop(&mut self) {
-        let mut load = self.admission.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut load = self
+            .admission
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         load.bytes -= self.bytes;
         load.count -= 1;
     }

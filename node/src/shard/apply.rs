@@ -17,7 +17,7 @@ use steadfast_raft::{
     Committed, Content, Fault, MissingFile, Position, SnapshotFiles, SnapshotSource, SnapshotStage,
     StateMachine,
 };
-use steadfast_storage::state::{Manifest, PinnedManifest, StateStore, Staging};
+use steadfast_storage::state::{Manifest, PinnedManifest, Staging, StateStore};
 
 /// A panic's text kept with the run that it quarantines, in bytes.
 const REASON_BYTES: usize = 1_000;
@@ -39,7 +39,9 @@ impl Machine {
     fn item(&mut self, item: LogItem, position: Position) -> Result<(), Fault> {
         match item {
             LogItem::Batch(batch) => {
-                self.core.telemetry.applied(batch.iter().map(|proposed| &proposed.mutation));
+                self.core
+                    .telemetry
+                    .applied(batch.iter().map(|proposed| &proposed.mutation));
                 for proposed in &batch {
                     self.proposed(proposed, position)?;
                 }
@@ -62,8 +64,14 @@ impl Machine {
     fn proposed(&mut self, proposed: &Proposed, position: Position) -> Result<(), Fault> {
         let core = &self.core;
         let view = core.view();
-        let caught = catch_unwind(AssertUnwindSafe(|| steadfast_engine::apply(&view, proposed)));
-        let Applied { reply, changes, effects } = match caught {
+        let caught = catch_unwind(AssertUnwindSafe(|| {
+            steadfast_engine::apply(&view, proposed)
+        }));
+        let Applied {
+            reply,
+            changes,
+            effects,
+        } = match caught {
             Ok(applied) => applied.map_err(Fault::new)?,
             Err(panic) => panicked(core, &view, proposed, &*panic),
         };
@@ -98,7 +106,9 @@ fn panicked(
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
     let mut reason = text.unwrap_or_else(|| "a panic without a text".to_owned());
-    let end = (0..=REASON_BYTES.min(reason.len())).rev().find(|end| reason.is_char_boundary(*end));
+    let end = (0..=REASON_BYTES.min(reason.len()))
+        .rev()
+        .find(|end| reason.is_char_boundary(*end));
     reason.truncate(end.unwrap_or_default());
     let kind = crate::telemetry::kind(&proposed.mutation);
     tracing::error!(kind, reason, "a mutation panicked; nothing was changed");
@@ -106,7 +116,10 @@ fn panicked(
     if core.in_office()
         && let Some(run) = run_of(view, &proposed.mutation)
     {
-        core.propose_detached(Mutation::QuarantineRun { run, reason: reason.clone() });
+        core.propose_detached(Mutation::QuarantineRun {
+            run,
+            reason: reason.clone(),
+        });
     }
     Applied {
         reply: Err(Refusal::Quarantined(format!("internal error: {reason}"))),
@@ -161,7 +174,9 @@ impl StateMachine for Machine {
     }
 
     fn apply(&mut self, batch: Vec<Committed>) -> Result<(), Fault> {
-        let Some(last) = batch.last().map(|committed| committed.position.index) else { return Ok(()) };
+        let Some(last) = batch.last().map(|committed| committed.position.index) else {
+            return Ok(());
+        };
         for Committed { position, content } in batch {
             match content {
                 Content::Blank => self.core.store.merge(Vec::new(), position),
@@ -169,7 +184,9 @@ impl StateMachine for Machine {
                     self.membership = membership;
                     self.core.store.merge(Vec::new(), position);
                 }
-                Content::Normal(bytes) => self.item(item::decode(&bytes).map_err(Fault::new)?, position)?,
+                Content::Normal(bytes) => {
+                    self.item(item::decode(&bytes).map_err(Fault::new)?, position)?
+                }
             }
         }
         self.core.applied.send_replace(last);
@@ -178,7 +195,9 @@ impl StateMachine for Machine {
 
     fn snapshot(&mut self) -> Result<Option<SnapshotFiles>, Fault> {
         let pinned = self.core.store.manifest();
-        let Some(position) = pinned.manifest().position else { return Ok(None) };
+        let Some(position) = pinned.manifest().position else {
+            return Ok(None);
+        };
         Ok(Some(SnapshotFiles {
             position,
             membership: pinned.manifest().meta.clone(),
@@ -189,7 +208,9 @@ impl StateMachine for Machine {
 
     fn stage(&mut self, manifest: Bytes) -> Result<Box<dyn SnapshotStage>, Fault> {
         let manifest = Manifest::decode(&manifest).map_err(Fault::new)?;
-        Ok(Box::new(Stage(self.core.store.stage(manifest).map_err(Fault::new)?)))
+        Ok(Box::new(Stage(
+            self.core.store.stage(manifest).map_err(Fault::new)?,
+        )))
     }
 
     fn install(&mut self, stage: Box<dyn SnapshotStage>) -> Result<(), Fault> {
@@ -200,7 +221,9 @@ impl StateMachine for Machine {
         let staged = stage.0.finish().map_err(Fault::new)?;
         store.install(staged).map_err(Fault::new)?;
         self.membership = store.meta();
-        self.core.applied.send_replace(store.applied().map_or(0, |position| position.index));
+        self.core
+            .applied
+            .send_replace(store.applied().map_or(0, |position| position.index));
         Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! The sure path of a task to a poll that was forwarded: this node's own apply (design D5).
 
-use super::effect::token;
 use super::Core;
+use super::effect::token;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -54,8 +54,14 @@ impl Deliveries {
     /// Tasks that the leader shall take back.
     pub(super) fn returned(&self) -> Vec<TaskToken> {
         let mut state = self.lock();
-        state.returned.retain(|(since, _)| since.elapsed() < TOLD_FOR);
-        state.returned.iter().map(|(_, token)| token.clone()).collect()
+        state
+            .returned
+            .retain(|(since, _)| since.elapsed() < TOLD_FOR);
+        state
+            .returned
+            .iter()
+            .map(|(_, token)| token.clone())
+            .collect()
     }
 
     pub(super) fn leave(&self, poll: PollId) {
@@ -89,7 +95,13 @@ impl Delivery {
     pub(super) fn register(core: Arc<Core>, poll: PollId) -> Self {
         let (waiting, task) = oneshot::channel();
         core.deliveries.lock().waiting.insert(poll, waiting);
-        Self { core, poll, task, given: None, answered: false }
+        Self {
+            core,
+            poll,
+            task,
+            given: None,
+            answered: false,
+        }
     }
 
     /// Waits for the task, for ever when there is none.

@@ -21,7 +21,9 @@ impl Core {
                         self.claim(reservation);
                     }
                 }
-                Effect::WorkflowTaskEnded { run } if leads => self.queries.workflow_task_ended(&run),
+                Effect::WorkflowTaskEnded { run } if leads => {
+                    self.queries.workflow_task_ended(&run)
+                }
                 Effect::DueAt(at) if leads => self.alarm.due_at(at),
                 Effect::DeleteRun(run) if leads => self.alarm.delete(run),
                 Effect::TaskQueued { .. }
@@ -62,7 +64,9 @@ impl Core {
     /// Claims the head of a queue for a waiting poll, if there is a task that no claim on its way
     /// will take.
     pub(super) fn look(&self, queue: &QueueKey) {
-        let Some((before, claims)) = self.matching.before_look(queue) else { return };
+        let Some((before, claims)) = self.matching.before_look(queue) else {
+            return;
+        };
         let found = match queue::backlog(&self.view(), queue, claims + 1) {
             Ok(backlog) => backlog.count,
             Err(fault) => {

@@ -42,12 +42,16 @@ impl Exchange {
 
 impl StatusExchange for Exchange {
     fn status(&self) -> Bytes {
-        let Some(core) = self.0.upgrade() else { return Bytes::new() };
+        let Some(core) = self.0.upgrade() else {
+            return Bytes::new();
+        };
         let digests = core.store.digests();
         let newest = digests.iter().rev().take(DIGESTS);
         let mut status = Status {
             wall: core.time.clock().wall(),
-            digests: newest.map(|mark| (mark.position.index, mark.digest)).collect(),
+            digests: newest
+                .map(|mark| (mark.position.index, mark.digest))
+                .collect(),
             returned: core.deliveries.returned(),
         };
         loop {
@@ -81,7 +85,11 @@ impl StatusExchange for Exchange {
             for (index, digest) in &status.digests {
                 if own.position.index == *index && own.digest != *digest {
                     core.telemetry.digest_mismatches.add(1);
-                    tracing::error!(from, index, "this node and a peer have different states at a mark");
+                    tracing::error!(
+                        from,
+                        index,
+                        "this node and a peer have different states at a mark"
+                    );
                 }
             }
         }

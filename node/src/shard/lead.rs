@@ -8,9 +8,9 @@ use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use steadfast_engine::id::QueueKey;
+use steadfast_engine::read::namespace;
 use steadfast_engine::tables::Meta;
 use steadfast_engine::{Fault, Mutation, Timestamp};
-use steadfast_engine::read::namespace;
 use tokio::time::{Instant, sleep};
 
 /// A new leader waits so long for the clocks of a majority; peers tell theirs once a second.
@@ -26,7 +26,13 @@ pub(super) async fn run(core: &Core) {
     let Some(raft) = core.raft() else { return };
     let mut leadership = raft.leadership();
     loop {
-        let Ok(term) = leadership.wait_for(|now| now.ready).await.map(|now| now.term) else { return };
+        let Ok(term) = leadership
+            .wait_for(|now| now.ready)
+            .await
+            .map(|now| now.term)
+        else {
+            return;
+        };
         let mut lost = raft.leadership();
         tokio::select! {
             biased;
@@ -35,7 +41,11 @@ pub(super) async fn run(core: &Core) {
         }
         core.leave_office();
         // The loop above must see the loss before it looks for the next leadership.
-        if leadership.wait_for(|now| !now.ready || now.term != term).await.is_err() {
+        if leadership
+            .wait_for(|now| !now.ready || now.term != term)
+            .await
+            .is_err()
+        {
             return;
         }
     }
@@ -86,7 +96,10 @@ async fn bootstrap(core: &Core, meta: &Meta) -> Result<(), Unavailable> {
         config: core.seed.config.clone(),
         search_attributes: core.seed.search_attributes.clone(),
     };
-    let reply = core.propose(Class::Drains, mutation)?.await.unwrap_or(Err(Unavailable::Unknown))?;
+    let reply = core
+        .propose(Class::Drains, mutation)?
+        .await
+        .unwrap_or(Err(Unavailable::Unknown))?;
     if let Err(refusal) = reply {
         // A wrong option of the first start: the cluster works, without it.
         tracing::error!(%refusal, "the new cluster was not set up as asked");
@@ -112,7 +125,9 @@ async fn watch_queues(core: &Core) {
 fn is_sticky(core: &Core, queue: &QueueKey) -> Result<bool, Fault> {
     let run = super::reserve::head_run(&core.view(), queue)?;
     Ok(run.is_some_and(|run| {
-        run.workflow_task.as_ref().is_some_and(|task| task.sticky && task.queue == queue.name)
+        run.workflow_task
+            .as_ref()
+            .is_some_and(|task| task.sticky && task.queue == queue.name)
     }))
 }
 

@@ -19,7 +19,8 @@ pub(super) async fn propose(core: &Core) {
     loop {
         sleep(LOOK).await;
         let changed = core.store.counters().overlay_records > 0;
-        let due = core.store.active_bytes() >= MARK_BYTES || changed && marked.elapsed() >= MARK_EVERY;
+        let due =
+            core.store.active_bytes() >= MARK_BYTES || changed && marked.elapsed() >= MARK_EVERY;
         // With too many frozen the keeper is behind; another would stop apply.
         if due && !core.store.frozen_full() {
             core.propose_mark();
@@ -53,7 +54,10 @@ pub(super) async fn watch_disk(core: &Core) {
                 let was_low = core.disk_low.swap(room.low, Ordering::Relaxed);
                 if room.low && !was_low {
                     let free = room.space.free;
-                    tracing::warn!(free, "the disk is nearly full: new work is refused until there is room");
+                    tracing::warn!(
+                        free,
+                        "the disk is nearly full: new work is refused until there is room"
+                    );
                 }
             }
             Err(error) => tracing::warn!(%error, "the disk does not tell its room"),

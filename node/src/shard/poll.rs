@@ -48,20 +48,35 @@ struct Registered<'a> {
 }
 
 impl Core {
-    pub(super) async fn poll(&self, poll: Poll, deadline: Instant) -> Result<Option<Polled>, Unavailable> {
+    pub(super) async fn poll(
+        &self,
+        poll: Poll,
+        deadline: Instant,
+    ) -> Result<Option<Polled>, Unavailable> {
         self.wait_for_office().await?;
         if self.ending.is_cancelled() {
             return Ok(None);
         }
-        let answer = self.matching.register(&poll, deadline, self.time.clock().wall());
+        let answer = self
+            .matching
+            .register(&poll, deadline, self.time.clock().wall());
         let answer = answer.map_err(|refused| match refused {
             NotRegistered::Closed => Unavailable::NotLeader,
             NotRegistered::Full => Unavailable::Overloaded,
         })?;
-        let mut registered = Registered { core: self, queue: poll.queue, poll: poll.id, answer };
+        let mut registered = Registered {
+            core: self,
+            queue: poll.queue,
+            poll: poll.id,
+            answer,
+        };
         self.look(&registered.queue);
         let polled = registered.wait(deadline).await?;
-        let counter = if polled.is_some() { &self.telemetry.polls_answered } else { &self.telemetry.polls_empty };
+        let counter = if polled.is_some() {
+            &self.telemetry.polls_answered
+        } else {
+            &self.telemetry.polls_empty
+        };
         counter.add(1);
         Ok(polled)
     }

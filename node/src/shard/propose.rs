@@ -55,7 +55,9 @@ impl Core {
     pub(super) fn propose_detached(&self, mutation: Mutation) {
         match self.prepare(&mutation) {
             Ok((bytes, wanted)) => self.enqueue(bytes, wanted, None, None, None),
-            Err(error) => tracing::error!(%error, kind = telemetry::kind(&mutation), "not proposed"),
+            Err(error) => {
+                tracing::error!(%error, kind = telemetry::kind(&mutation), "not proposed")
+            }
         }
     }
 
@@ -111,9 +113,25 @@ impl Core {
             Some((queue, poll)) => (Some(queue), vec![poll]),
             None => (None, Vec::new()),
         };
-        self.pending.insert(sequence, Waiting { answer, _admitted: admitted, polls, claim });
+        self.pending.insert(
+            sequence,
+            Waiting {
+                answer,
+                _admitted: admitted,
+                polls,
+                claim,
+            },
+        );
         self.telemetry.proposals.add(1);
-        if self.queue.send(Queued::Mutation { sequence, bytes, wanted }).is_err() {
+        if self
+            .queue
+            .send(Queued::Mutation {
+                sequence,
+                bytes,
+                wanted,
+            })
+            .is_err()
+        {
             self.settle(sequence, Err(Unavailable::Stopping), &BTreeSet::new());
         }
     }
@@ -180,7 +198,11 @@ fn batches(core: &Core, queued: impl Iterator<Item = Queued>) -> Vec<(Vec<u64>, 
                     Err(error) => tracing::error!(%error, "a mark was not proposed"),
                 }
             }
-            Queued::Mutation { sequence, bytes, wanted } => {
+            Queued::Mutation {
+                sequence,
+                bytes,
+                wanted,
+            } => {
                 if batch.bytes + bytes.len() > ENTRY_BYTES {
                     batch.finish(core, &mut entries);
                 }
@@ -201,15 +223,26 @@ struct Batch {
 
 impl Batch {
     fn push(&mut self, core: &Core, sequence: u64, bytes: &[u8], wanted: &[QueueKey]) {
-        let reservations: Vec<Reservation> =
-            wanted.iter().filter_map(|queue| core.matching.reserve(queue)).collect();
+        let reservations: Vec<Reservation> = wanted
+            .iter()
+            .filter_map(|queue| core.matching.reserve(queue))
+            .collect();
         if !reservations.is_empty() {
             core.telemetry.reservations.add(reservations.len() as u64);
-            core.pending.reserve(sequence, reservations.iter().map(|held| held.poll).collect());
+            core.pending.reserve(
+                sequence,
+                reservations.iter().map(|held| held.poll).collect(),
+            );
         }
-        let proposal = ProposalId { boot: core.boot, sequence };
+        let proposal = ProposalId {
+            boot: core.boot,
+            sequence,
+        };
         let (now, entropy) = (core.time.now(), core.entropy.draw());
-        match self.writer.push(proposal, now, entropy, &reservations, bytes) {
+        match self
+            .writer
+            .push(proposal, now, entropy, &reservations, bytes)
+        {
             Ok(()) => {
                 self.sequences.push(sequence);
                 self.bytes += bytes.len();

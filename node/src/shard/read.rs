@@ -13,7 +13,9 @@ impl Core {
         let until = Instant::now() + LEADER_WAIT;
         loop {
             self.wait_for_office().await?;
-            let Some(raft) = self.raft() else { return Err(Unavailable::NoLeader) };
+            let Some(raft) = self.raft() else {
+                return Err(Unavailable::NoLeader);
+            };
             match timeout_at(until, raft.read_index()).await {
                 Ok(Ok(index)) => return self.applied_to(index, until).await,
                 // Leadership may be changing: whoever knows better ends the wait above.

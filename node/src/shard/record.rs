@@ -23,7 +23,8 @@ impl state::Record for StateRecord {
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let record = codec::decode(bytes, VALUE_BYTES).map_err(|error| DecodeError(error.to_string()))?;
+        let record =
+            codec::decode(bytes, VALUE_BYTES).map_err(|error| DecodeError(error.to_string()))?;
         Ok(Self(Arc::new(record)))
     }
 
@@ -78,9 +79,14 @@ impl Tables for View {
         limit: usize,
         reverse: bool,
     ) -> Result<Vec<(Key, Arc<Record>)>, Fault> {
-        let found = self.0.scan(Bound::Included(from), Bound::Excluded(to), limit, reverse);
+        let found = self
+            .0
+            .scan(Bound::Included(from), Bound::Excluded(to), limit, reverse);
         let found = found.map_err(|error| fault(&error))?;
-        Ok(found.into_iter().map(|(key, record)| (key, record.0.clone())).collect())
+        Ok(found
+            .into_iter()
+            .map(|(key, record)| (key, record.0.clone()))
+            .collect())
     }
 }
 

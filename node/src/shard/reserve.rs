@@ -21,31 +21,50 @@ pub(super) fn wanted(view: &View, mutation: &Mutation) -> Queues {
     match mutation {
         Mutation::StartWorkflowExecution(request) => {
             // An eager start needs no poller.
-            let name = request.task_queue.as_ref().filter(|_| !request.request_eager_execution);
+            let name = request
+                .task_queue
+                .as_ref()
+                .filter(|_| !request.request_eager_execution);
             workflow_queue(view, &request.namespace, name.map(|queue| &*queue.name))
         }
         Mutation::SignalWithStartWorkflowExecution(request) => {
             let namespace = &request.namespace;
-            let running = current(view, namespace, &request.workflow_id, "")?.filter(|run| run.close.is_none());
+            let running = current(view, namespace, &request.workflow_id, "")?
+                .filter(|run| run.close.is_none());
             match running {
                 Some(run) => Ok(vec![next_queue(&run)]),
-                None => workflow_queue(view, namespace, request.task_queue.as_ref().map(|queue| &*queue.name)),
+                None => workflow_queue(
+                    view,
+                    namespace,
+                    request.task_queue.as_ref().map(|queue| &*queue.name),
+                ),
             }
         }
-        Mutation::SignalWorkflowExecution(request) => {
-            of_execution(view, &request.namespace, request.workflow_execution.as_ref())
-        }
-        Mutation::RequestCancelWorkflowExecution(request) => {
-            of_execution(view, &request.namespace, request.workflow_execution.as_ref())
-        }
-        Mutation::ResetStickyTaskQueue(ExecutionTarget { namespace, workflow_id, run_id }) => {
+        Mutation::SignalWorkflowExecution(request) => of_execution(
+            view,
+            &request.namespace,
+            request.workflow_execution.as_ref(),
+        ),
+        Mutation::RequestCancelWorkflowExecution(request) => of_execution(
+            view,
+            &request.namespace,
+            request.workflow_execution.as_ref(),
+        ),
+        Mutation::ResetStickyTaskQueue(ExecutionTarget {
+            namespace,
+            workflow_id,
+            run_id,
+        }) => {
             let run = current(view, namespace, workflow_id, run_id)?;
             Ok(run.map(|run| normal_queue(&run)).into_iter().collect())
         }
-        Mutation::RespondWorkflowTaskCompleted { token, request } => completed(view, token, request),
-        Mutation::RespondWorkflowTaskFailed { token, .. } => {
-            Ok(read::run(view, &token.run)?.map(|run| normal_queue(&run)).into_iter().collect())
+        Mutation::RespondWorkflowTaskCompleted { token, request } => {
+            completed(view, token, request)
         }
+        Mutation::RespondWorkflowTaskFailed { token, .. } => Ok(read::run(view, &token.run)?
+            .map(|run| normal_queue(&run))
+            .into_iter()
+            .collect()),
         Mutation::RespondActivityTaskCompleted { target, .. }
         | Mutation::RespondActivityTaskFailed { target, .. }
         | Mutation::RespondActivityTaskCanceled { target, .. } => of_activity(view, target),
@@ -80,7 +99,11 @@ fn workflow_queue(view: &View, namespace: &str, name: Option<&str>) -> Queues {
 }
 
 fn queue(namespace: NamespaceNumber, kind: TaskKind, name: &str) -> QueueKey {
-    QueueKey { namespace, kind, name: name.to_owned() }
+    QueueKey {
+        namespace,
+        kind,
+        name: name.to_owned(),
+    }
 }
 
 fn normal_queue(run: &Run) -> QueueKey {
@@ -89,12 +112,22 @@ fn normal_queue(run: &Run) -> QueueKey {
 
 /// Where the run's next workflow task goes.
 fn next_queue(run: &Run) -> QueueKey {
-    let name = run.sticky.as_ref().map_or(&run.task_queue, |sticky| &sticky.name);
+    let name = run
+        .sticky
+        .as_ref()
+        .map_or(&run.task_queue, |sticky| &sticky.name);
     queue(run.run.namespace, TaskKind::Workflow, name)
 }
 
-fn current(view: &View, namespace: &str, workflow_id: &str, run_id: &str) -> Result<Option<StoredRun>, Fault> {
-    let Some(namespace) = namespace::by_name(view, namespace)? else { return Ok(None) };
+fn current(
+    view: &View,
+    namespace: &str,
+    workflow_id: &str,
+    run_id: &str,
+) -> Result<Option<StoredRun>, Fault> {
+    let Some(namespace) = namespace::by_name(view, namespace)? else {
+        return Ok(None);
+    };
     Ok(resolve(view, namespace.number, workflow_id, run_id)?.ok())
 }
 
@@ -105,21 +138,35 @@ fn unless_pending(run: Option<StoredRun>) -> Vec<QueueKey> {
 }
 
 fn of_execution(view: &View, namespace: &str, execution: Option<&WorkflowExecution>) -> Queues {
-    let Some(execution) = execution else { return Ok(Vec::new()) };
-    Ok(unless_pending(current(view, namespace, &execution.workflow_id, &execution.run_id)?))
+    let Some(execution) = execution else {
+        return Ok(Vec::new());
+    };
+    Ok(unless_pending(current(
+        view,
+        namespace,
+        &execution.workflow_id,
+        &execution.run_id,
+    )?))
 }
 
 fn of_activity(view: &View, target: &ActivityTarget) -> Queues {
     let run = match target {
         ActivityTarget::Token(token) => read::run(view, &token.run)?,
-        ActivityTarget::Id { namespace, workflow_id, run_id, .. } => {
-            current(view, namespace, workflow_id, run_id)?
-        }
+        ActivityTarget::Id {
+            namespace,
+            workflow_id,
+            run_id,
+            ..
+        } => current(view, namespace, workflow_id, run_id)?,
     };
     Ok(unless_pending(run))
 }
 
-fn completed(view: &View, token: &TaskToken, request: &RespondWorkflowTaskCompletedRequest) -> Queues {
+fn completed(
+    view: &View,
+    token: &TaskToken,
+    request: &RespondWorkflowTaskCompletedRequest,
+) -> Queues {
     let namespace = token.run.namespace;
     let mut queues = Vec::new();
     let mut normal = None;
@@ -151,7 +198,10 @@ fn completed(view: &View, token: &TaskToken, request: &RespondWorkflowTaskComple
         && let Some(run) = read::run(view, &token.run)?
         && (request.force_create_new_workflow_task || run.buffered_count > 0)
     {
-        let sticky = request.sticky_attributes.as_ref().and_then(|sticky| sticky.worker_task_queue.as_ref());
+        let sticky = request
+            .sticky_attributes
+            .as_ref()
+            .and_then(|sticky| sticky.worker_task_queue.as_ref());
         let name = sticky.map_or(&run.task_queue, |sticky| &sticky.name);
         queues.push(queue(namespace, TaskKind::Workflow, name));
     }
@@ -164,19 +214,37 @@ fn returned(view: &View, token: &TaskToken) -> Queues {
             .and_then(|run| run.workflow_task.as_ref().map(|task| task.queue.clone())),
         TaskKind::Activity => activity_queue(view, &token.run, token.scheduled_event_id)?,
     };
-    Ok(name.map(|name| queue(token.run.namespace, token.kind, &name)).into_iter().collect())
+    Ok(name
+        .map(|name| queue(token.run.namespace, token.kind, &name))
+        .into_iter()
+        .collect())
 }
 
-fn activity_queue(view: &View, run: &RunRef, scheduled_event_id: i64) -> Result<Option<String>, Fault> {
+fn activity_queue(
+    view: &View,
+    run: &RunRef,
+    scheduled_event_id: i64,
+) -> Result<Option<String>, Fault> {
     let activity = target::activity(view, run, scheduled_event_id)?;
-    Ok(activity.and_then(|activity| activity.scheduled.task_queue.as_ref().map(|queue| queue.name.clone())))
+    Ok(activity.and_then(|activity| {
+        activity
+            .scheduled
+            .task_queue
+            .as_ref()
+            .map(|queue| queue.name.clone())
+    }))
 }
 
 fn of_due(view: &View, due: &Due) -> Queues {
     match &due.kind {
-        DueKind::ActivityRetry { scheduled_event_id, .. } => {
+        DueKind::ActivityRetry {
+            scheduled_event_id, ..
+        } => {
             let name = activity_queue(view, &due.run, *scheduled_event_id)?;
-            Ok(name.map(|name| queue(due.run.namespace, TaskKind::Activity, &name)).into_iter().collect())
+            Ok(name
+                .map(|name| queue(due.run.namespace, TaskKind::Activity, &name))
+                .into_iter()
+                .collect())
         }
         DueKind::UserTimer { .. }
         | DueKind::ActivityScheduleToStart { .. }
@@ -187,22 +255,30 @@ fn of_due(view: &View, due: &Due) -> Queues {
         | DueKind::WorkflowTaskStartToClose { .. }
         | DueKind::FirstWorkflowTask
         | DueKind::RunTimeout
-        | DueKind::ExecutionTimeout => {
-            Ok(read::run(view, &due.run)?.map(|run| normal_queue(&run)).into_iter().collect())
-        }
+        | DueKind::ExecutionTimeout => Ok(read::run(view, &due.run)?
+            .map(|run| normal_queue(&run))
+            .into_iter()
+            .collect()),
         DueKind::Retention => Ok(Vec::new()),
     }
 }
 
 /// The head of a sticky queue goes to its run's normal queue.
 fn abandoned(view: &View, queue: &QueueKey) -> Queues {
-    Ok(head_run(view, queue)?.map(|run| normal_queue(&run)).into_iter().collect())
+    Ok(head_run(view, queue)?
+        .map(|run| normal_queue(&run))
+        .into_iter()
+        .collect())
 }
 
 /// The run whose task is at the head of a queue.
 pub(super) fn head_run(view: &View, queue: &QueueKey) -> Result<Option<StoredRun>, Fault> {
     let prefix = queue_prefix(queue);
-    match view.scan(&prefix, &prefix_end(&prefix), 1, false)?.first().map(|(_, record)| &**record) {
+    match view
+        .scan(&prefix, &prefix_end(&prefix), 1, false)?
+        .first()
+        .map(|(_, record)| &**record)
+    {
         Some(Record::QueueTask(task)) => read::run(view, &task.run),
         Some(_) | None => Ok(None),
     }

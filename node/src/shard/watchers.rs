@@ -36,7 +36,11 @@ impl RunWatchers {
         state.count += 1;
         let (count, notify) = state.runs.entry(run.clone()).or_default();
         *count += 1;
-        Some(Watcher { watchers: self, run, notify: notify.clone() })
+        Some(Watcher {
+            watchers: self,
+            run,
+            notify: notify.clone(),
+        })
     }
 
     /// The run has new events, or has closed.
@@ -71,7 +75,9 @@ impl Core {
         past_event_id: i64,
         deadline: Instant,
     ) -> Result<View, Unavailable> {
-        let Some(watcher) = self.watchers.watch(run) else { return Err(Unavailable::Overloaded) };
+        let Some(watcher) = self.watchers.watch(run) else {
+            return Err(Unavailable::Overloaded);
+        };
         loop {
             let changed = watcher.notify.notified();
             tokio::pin!(changed);

@@ -125,7 +125,7 @@ impl<R: Record> StateStore<R> {
     }
 
     /// Takes the changes of an applied entry into the overlay, visible at once together. One
-    /// writer only; positions ascend.
+    /// writer only; positions ascend, and stay while one entry's mutations are taken in one by one.
     pub fn merge(&self, changes: Vec<(Key, Option<Arc<R>>)>, applied: Position) {
         self.layers().merge(changes, applied);
     }

@@ -63,7 +63,7 @@ impl<R: Record> Layers<R> {
     }
 
     pub(crate) fn merge(&mut self, changes: Vec<(Key, Option<Arc<R>>)>, applied: Position) {
-        assert!(self.applied.is_none_or(|before| before.index < applied.index), "entries are applied in order");
+        assert!(self.applied.is_none_or(|before| before.index <= applied.index), "entries are applied in order");
         for (key, value) in changes {
             assert!(key.len() <= MAX_KEY_BYTES, "a key fits in an index record");
             self.active_bytes += entry_bytes(&key, value.as_deref());

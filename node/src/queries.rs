@@ -75,8 +75,9 @@ impl Queries {
         };
         loop {
             let run = now(shard, asked.ticket.run())?;
-            if run.close.is_none() && run.last_completed_started_event_id == 0 {
-                // Nothing can be asked before the first workflow task has made a state.
+            let has_state = run.last_completed_started_event_id > 0;
+            if run.close.is_none() && !has_state && run.workflow_task.is_none() {
+                // Nothing can be asked before the first workflow task is there to carry it.
                 wait(&mut asked, until, None).await?;
             } else if run.close.is_none() && run.workflow_task.is_some() {
                 if !asked.ticket.buffer(buffered_max) {

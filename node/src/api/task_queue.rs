@@ -2,6 +2,7 @@
 
 use super::status::{fault, invalid};
 use super::{Api, Need, validate};
+use crate::shard::View;
 use std::collections::BTreeMap;
 use steadfast_engine::id::{QueueKey, TaskKind};
 use steadfast_engine::read::queue;
@@ -33,31 +34,7 @@ pub(crate) async fn describe_task_queue(
         name: name.to_owned(),
     };
     if request.api_mode == i32::from(DescribeTaskQueueMode::Enhanced) {
-        let mut types_info = BTreeMap::new();
-        for wanted in &request.task_queue_types {
-            let Some(kind) = kind(*wanted) else { continue };
-            let info = taskqueue::TaskQueueTypeInfo {
-                pollers: if request.report_pollers {
-                    pollers(api, &key(kind))
-                } else {
-                    Vec::new()
-                },
-                stats: if request.report_stats {
-                    Some(stats(&view, &key(kind))?)
-                } else {
-                    None
-                },
-            };
-            types_info.insert(*wanted, info);
-        }
-        let version = taskqueue::TaskQueueVersionInfo {
-            types_info,
-            ..Default::default()
-        };
-        return Ok(wire::DescribeTaskQueueResponse {
-            versions_info: BTreeMap::from([(String::new(), version)]),
-            ..Default::default()
-        });
+        return enhanced(api, &view, &request, key);
     }
     let versioning_info = || taskqueue::TaskQueueVersioningInfo {
         current_version: "__unversioned__".to_owned(),
@@ -84,7 +61,7 @@ pub(crate) async fn describe_task_queue(
             ..Default::default()
         });
     Ok(wire::DescribeTaskQueueResponse {
-        pollers: pollers(api, &key(kind)),
+        pollers: api.pollers(&key(kind)),
         stats_by_priority_key: stats
             .iter()
             .filter(|_| request.report_stats)
@@ -93,6 +70,44 @@ pub(crate) async fn describe_task_queue(
         stats: stats.filter(|_| request.report_stats),
         versioning_info: Some(versioning_info()),
         task_queue_status: status,
+        ..Default::default()
+    })
+}
+
+/// The answer by type of queue; there is one version, the unnamed one.
+#[expect(deprecated, reason = "clients ask for it")]
+fn enhanced(
+    api: &Api,
+    view: &View,
+    request: &wire::DescribeTaskQueueRequest,
+    key: impl Fn(TaskKind) -> QueueKey,
+) -> Result<wire::DescribeTaskQueueResponse, Status> {
+    let mut types_info = BTreeMap::new();
+    for wanted in &request.task_queue_types {
+        let Some(kind) = kind(*wanted) else {
+            continue;
+        };
+        let key = key(kind);
+        let info = taskqueue::TaskQueueTypeInfo {
+            pollers: if request.report_pollers {
+                api.pollers(&key)
+            } else {
+                Vec::new()
+            },
+            stats: if request.report_stats {
+                Some(stats(view, &key)?)
+            } else {
+                None
+            },
+        };
+        types_info.insert(*wanted, info);
+    }
+    let version = taskqueue::TaskQueueVersionInfo {
+        types_info,
+        ..Default::default()
+    };
+    Ok(wire::DescribeTaskQueueResponse {
+        versions_info: BTreeMap::from([(String::new(), version)]),
         ..Default::default()
     })
 }
@@ -141,10 +156,6 @@ fn kind(task_queue_type: i32) -> Option<TaskKind> {
         Ok(TaskQueueType::Activity) => Some(TaskKind::Activity),
         Ok(TaskQueueType::Nexus) | Err(_) => None,
     }
-}
-
-fn pollers(api: &Api, queue: &QueueKey) -> Vec<taskqueue::PollerInfo> {
-    api.pollers(queue)
 }
 
 fn stats(

@@ -8,7 +8,10 @@ use std::path::{Path, PathBuf};
 const LINES_MAX: usize = 600;
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ has a parent").to_path_buf()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("tests/ has a parent")
+        .to_path_buf()
 }
 
 /// All files below a folder with one of the endings, as (path from the root, text).
@@ -20,12 +23,19 @@ fn files(below: &str, endings: &[&str]) -> Vec<(String, String)> {
             let path = entry.path();
             let name = entry.file_name().to_string_lossy().into_owned();
             if path.is_dir() {
-                if !matches!(name.as_str(), "target" | ".git" | "node_modules" | "__pycache__" | "steadfast-data") {
+                if !matches!(
+                    name.as_str(),
+                    "target" | ".git" | "node_modules" | "__pycache__" | "steadfast-data"
+                ) {
                     folders.push(path);
                 }
             } else if endings.iter().any(|ending| name.ends_with(ending)) {
                 let text = fs::read_to_string(&path).unwrap_or_default();
-                let short = path.strip_prefix(root()).unwrap_or(&path).to_string_lossy().into_owned();
+                let short = path
+                    .strip_prefix(root())
+                    .unwrap_or(&path)
+                    .to_string_lossy()
+                    .into_owned();
                 found.push((short, text));
             }
         }
@@ -58,32 +68,65 @@ fn lines_with(below: &str, word: &str, allowed: &[&str]) -> Vec<String> {
 
 #[test]
 fn openraft_lives_in_node_raft_only() {
-    assert_none("openraft outside node/raft", &lines_with("node", "openraft", &["node/raft/"]));
-    assert_none("openraft in tests", &lines_with("tests/src", "openraft", &[]));
+    assert_none(
+        "openraft outside node/raft",
+        &lines_with("node", "openraft", &["node/raft/"]),
+    );
+    assert_none(
+        "openraft in tests",
+        &lines_with("tests/src", "openraft", &[]),
+    );
 }
 
 #[test]
 fn sled_lives_in_one_file() {
     let allowed = ["node/storage/src/state/sled_index.rs"];
-    assert_none("sled:: outside its file", &lines_with("node", "sled::", &allowed));
+    assert_none(
+        "sled:: outside its file",
+        &lines_with("node", "sled::", &allowed),
+    );
 }
 
 #[test]
 fn engine_knows_no_world() {
     for word in [
-        "tokio", "tonic", "tracing", "rand::", "std::time", "std::fs", "std::net", "std::thread", "std::env",
-        "HashMap", "HashSet", "Instant", "SystemTime", ".powf(", ".powi(",
+        "tokio",
+        "tonic",
+        "tracing",
+        "rand::",
+        "std::time",
+        "std::fs",
+        "std::net",
+        "std::thread",
+        "std::env",
+        "HashMap",
+        "HashSet",
+        "Instant",
+        "SystemTime",
+        ".powf(",
+        ".powi(",
     ] {
-        assert_none(&format!("`{word}` in the engine"), &lines_with("node/engine/src", word, &[]));
+        assert_none(
+            &format!("`{word}` in the engine"),
+            &lines_with("node/engine/src", word, &[]),
+        );
     }
 }
 
 #[test]
 fn engine_manifest_has_no_forbidden_dependency() {
     let manifest = fs::read_to_string(root().join("node/engine/Cargo.toml")).expect("manifest");
-    let dependencies = manifest.split("[dev-dependencies]").next().unwrap_or_default();
-    for word in ["tokio", "tonic", "tracing", "rand", "openraft", "sled", "services"] {
-        assert!(!dependencies.contains(word), "the engine must not depend on {word}");
+    let dependencies = manifest
+        .split("[dev-dependencies]")
+        .next()
+        .unwrap_or_default();
+    for word in [
+        "tokio", "tonic", "tracing", "rand", "openraft", "sled", "services",
+    ] {
+        assert!(
+            !dependencies.contains(word),
+            "the engine must not depend on {word}"
+        );
     }
 }
 
@@ -92,19 +135,33 @@ fn storage_knows_neither_engine_nor_raft() {
     for word in ["steadfast_engine", "steadfast_raft", "steadfast_proto"] {
         assert_none(word, &lines_with("node/storage", word, &[]));
     }
-    assert_none("steadfast_engine in raft", &lines_with("node/raft", "steadfast_engine", &[]));
+    assert_none(
+        "steadfast_engine in raft",
+        &lines_with("node/raft", "steadfast_engine", &[]),
+    );
 }
 
 #[test]
 fn clocks_and_chance_come_through_their_seams() {
     let clocks = [
-        "node/src/clock.rs", "node/src/clock/", "node/src/cli/", "node/src/cli.rs", "node/raft/tests/",
-        "node/storage/tests/", "node/tests/",
+        "node/src/clock.rs",
+        "node/src/clock/",
+        "node/src/cli/",
+        "node/src/cli.rs",
+        "node/raft/tests/",
+        "node/storage/tests/",
+        "node/tests/",
     ];
     for word in ["SystemTime::now", "std::time::Instant::now"] {
         assert_none(word, &lines_with("node", word, &clocks));
     }
-    let chance = ["node/src/entropy.rs", "node/src/cli/", "node/raft/tests/", "node/tests/", "node/storage/tests/"];
+    let chance = [
+        "node/src/entropy.rs",
+        "node/src/cli/",
+        "node/raft/tests/",
+        "node/tests/",
+        "node/storage/tests/",
+    ];
     for word in ["thread_rng", "rand::rng(", "rand::random", "OsRng"] {
         assert_none(word, &lines_with("node", word, &chance));
     }
@@ -118,9 +175,15 @@ fn no_file_is_too_long_and_no_name_is_banned() {
         if lines > LINES_MAX {
             found.push(format!("{path}: {lines} lines, {LINES_MAX} at most"));
         }
-        let name = path.rsplit('/').next().unwrap_or_default().trim_end_matches(".rs");
-        if matches!(name, "utils" | "util" | "common" | "helpers" | "manager" | "types" | "mod" | "misc")
-            && path != "node/raft/src/types.rs"
+        let name = path
+            .rsplit('/')
+            .next()
+            .unwrap_or_default()
+            .trim_end_matches(".rs");
+        if matches!(
+            name,
+            "utils" | "util" | "common" | "helpers" | "manager" | "types" | "mod" | "misc"
+        ) && path != "node/raft/src/types.rs"
         {
             found.push(format!("{path}: a name that says nothing"));
         }
@@ -131,7 +194,12 @@ fn no_file_is_too_long_and_no_name_is_banned() {
 #[test]
 fn no_left_overs() {
     // Written in parts, so that this file does not find itself.
-    for word in [["todo", "!("].concat(), ["unimplemented", "!("].concat(), ["dbg", "!("].concat(), ["#[ign", "ore"].concat()] {
+    for word in [
+        ["todo", "!("].concat(),
+        ["unimplemented", "!("].concat(),
+        ["dbg", "!("].concat(),
+        ["#[ign", "ore"].concat(),
+    ] {
         for below in ["node", "proto", "sdk", "jepsen", "tests"] {
             assert_none(&word, &lines_with(below, &word, &[]));
         }
@@ -140,11 +208,17 @@ fn no_left_overs() {
 
 #[test]
 fn no_path_of_one_machine() {
-    let endings = [".rs", ".toml", ".md", ".py", ".js", ".ts", ".json", ".txt", ".sh", "run", ".yml"];
+    let endings = [
+        ".rs", ".toml", ".md", ".py", ".js", ".ts", ".json", ".txt", ".sh", "run", ".yml",
+    ];
     let mut found = Vec::new();
     for (path, text) in files(".", &endings) {
         for (number, line) in text.lines().enumerate() {
-            for word in [["/ro", "ot/"].concat(), ["/wo", "rk/"].concat(), ["/ho", "me/"].concat()] {
+            for word in [
+                ["/ro", "ot/"].concat(),
+                ["/wo", "rk/"].concat(),
+                ["/ho", "me/"].concat(),
+            ] {
                 if line.contains(&word) {
                     found.push(format!("{path}:{}: {}", number + 1, line.trim()));
                 }
@@ -157,7 +231,10 @@ fn no_path_of_one_machine() {
 #[test]
 fn lock_files_name_no_registry_address() {
     for (path, text) in files("tests/sdk", &["package-lock.json", "requirements.txt"]) {
-        assert!(!text.contains("\"resolved\"") && !text.contains("http://"), "{path}");
+        assert!(
+            !text.contains("\"resolved\"") && !text.contains("http://"),
+            "{path}"
+        );
     }
 }
 
@@ -167,8 +244,13 @@ fn every_path_in_the_map_exists() {
     let mut found = Vec::new();
     for word in map.split('`').skip(1).step_by(2) {
         let looks_like_path = word.contains('/') && !word.contains([' ', '*', '<', '{', ':', '(']);
-        let known = ["node/", "proto/", "sdk/", "tests/", "jepsen/", "docs/", ".ci/"];
-        if looks_like_path && known.iter().any(|prefix| word.starts_with(prefix)) && !root().join(word).exists() {
+        let known = [
+            "node/", "proto/", "sdk/", "tests/", "jepsen/", "docs/", ".ci/",
+        ];
+        if looks_like_path
+            && known.iter().any(|prefix| word.starts_with(prefix))
+            && !root().join(word).exists()
+        {
             found.push(word.to_owned());
         }
     }
@@ -185,14 +267,22 @@ fn every_rpc_has_a_row() {
             found.push(rpc.to_owned());
         }
     }
-    assert!(steadfast::api::rpcs().len() > 120, "the list of RPCs is complete");
+    assert!(
+        steadfast::api::rpcs().len() > 120,
+        "the list of RPCs is complete"
+    );
     assert_none("docs/api.md lacks a row", &found);
 }
 
 #[test]
 fn every_decision_is_numbered_and_whole() {
     for (path, text) in files("docs/decisions", &[".md"]) {
-        for part in ["## Context", "## Decision", "## Consequences", "## What would change our mind"] {
+        for part in [
+            "## Context",
+            "## Decision",
+            "## Consequences",
+            "## What would change our mind",
+        ] {
             assert!(text.contains(part), "{path} lacks `{part}`");
         }
     }

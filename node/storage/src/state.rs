@@ -75,7 +75,9 @@ impl<R> Drop for Handle<R> {
 
 impl<R: Record> Clone for StateStore<R> {
     fn clone(&self) -> Self {
-        Self { handle: self.handle.clone() }
+        Self {
+            handle: self.handle.clone(),
+        }
     }
 }
 
@@ -103,7 +105,12 @@ impl<R: Record> StateStore<R> {
     ) -> Result<(Self, Keeper<R>), StateError> {
         let shared = Arc::new(open::open(disk, index, dir, options)?);
         let keeper = Keeper::new(shared.clone());
-        Ok((Self { handle: Arc::new(Handle(shared)) }, keeper))
+        Ok((
+            Self {
+                handle: Arc::new(Handle(shared)),
+            },
+            keeper,
+        ))
     }
 
     /// The last applied entry; after opening, that of the newest durable mark.
@@ -137,7 +144,10 @@ impl<R: Record> StateStore<R> {
     pub fn mark(&self, meta: Bytes) {
         let mut layers = self.layers();
         let bound = self.shared().options.max_frozen * FROZEN_FACTOR;
-        assert!(layers.frozen.len() < bound, "the writer waits while too many overlays are frozen");
+        assert!(
+            layers.frozen.len() < bound,
+            "the writer waits while too many overlays are frozen"
+        );
         if layers.freeze(meta) {
             self.shared().frozen.send_replace(layers.frozen.len());
             drop(layers);
@@ -170,7 +180,10 @@ impl<R: Record> StateStore<R> {
         let shared = self.shared();
         let mut layers = self.layers();
         while self.is_full(&layers) && !shared.is_stopping() {
-            layers = shared.room.wait(layers).unwrap_or_else(PoisonError::into_inner);
+            layers = shared
+                .room
+                .wait(layers)
+                .unwrap_or_else(PoisonError::into_inner);
         }
         !shared.is_stopping()
     }
@@ -180,7 +193,9 @@ impl<R: Record> StateStore<R> {
         let shared = self.shared();
         let mut frozen = shared.frozen.subscribe();
         let full = shared.options.max_frozen;
-        let waited = frozen.wait_for(|frozen| *frozen < full || shared.is_stopping()).await;
+        let waited = frozen
+            .wait_for(|frozen| *frozen < full || shared.is_stopping())
+            .await;
         waited.is_ok() && !shared.is_stopping()
     }
 
@@ -233,7 +248,11 @@ impl<R: Record> StateStore<R> {
         let pinned = self.manifest();
         let Manifest { mark, position, .. } = *pinned.manifest();
         let digest = merge::digest_of(&pinned)?;
-        Ok(position.map(|position| MarkDigest { mark, position, digest }))
+        Ok(position.map(|position| MarkDigest {
+            mark,
+            position,
+            digest,
+        }))
     }
 
     /// The files of the durable state; they stay while the list is held.
@@ -261,16 +280,25 @@ impl<R: Record> StateStore<R> {
     pub fn install(&self, staged: Staged) -> Result<(), StateError> {
         let shared = self.shared();
         let disk = &*shared.disk;
-        let Staged { manifest, moved, present } = staged;
+        let Staged {
+            manifest,
+            moved,
+            present,
+        } = staged;
         // Held throughout: the keeper must not name a file meanwhile.
         let mut files = shared.files();
         for entry in &moved {
             let from = staging::staged_path(&shared.dir, &entry.name);
-            disk.rename(&from, &shared.dir.join(&entry.name)).map_err(StateError::io("rename", &from))?;
+            disk.rename(&from, &shared.dir.join(&entry.name))
+                .map_err(StateError::io("rename", &from))?;
         }
-        disk.sync_dir(&shared.dir).map_err(StateError::io("fsync", &shared.dir))?;
+        disk.sync_dir(&shared.dir)
+            .map_err(StateError::io("fsync", &shared.dir))?;
         let old_number = files.local().index;
-        let local = LocalManifest { index: old_number + 1, manifest };
+        let local = LocalManifest {
+            index: old_number + 1,
+            manifest,
+        };
         let index = open::index_dir(&shared.dir, local.index);
         let (packed, complete) = open::build_index(
             disk,
@@ -284,7 +312,10 @@ impl<R: Record> StateStore<R> {
         files.replace(local)?;
         drop(present);
         let manifest = files.manifest();
-        let durable = Durable { position: manifest.position, mark: manifest.mark };
+        let durable = Durable {
+            position: manifest.position,
+            mark: manifest.mark,
+        };
         let old = {
             let mut layers = self.layers();
             let next = Layers::at_rest(packed, manifest, layers.generation + 1);
@@ -295,10 +326,16 @@ impl<R: Record> StateStore<R> {
             old
         };
         drop(files);
-        shared.replaced().push((old.packed.clone(), open::index_dir(&shared.dir, old_number)));
+        shared
+            .replaced()
+            .push((old.packed.clone(), open::index_dir(&shared.dir, old_number)));
         drop(old);
         if let Some(position) = durable.position {
-            shared.add_digest(MarkDigest { mark: durable.mark, position, digest: complete.digest });
+            shared.add_digest(MarkDigest {
+                mark: durable.mark,
+                position,
+                digest: complete.digest,
+            });
         }
         shared.durable.send_replace(durable);
         shared.wake.wake();
@@ -312,7 +349,10 @@ impl<R: Record> StateStore<R> {
     pub fn space(&self) -> io::Result<Room> {
         let space = self.shared().disk.space(&self.shared().dir)?;
         let least = self.shared().options.min_free_bytes.min(space.total / 20);
-        Ok(Room { space, low: space.free <= least })
+        Ok(Room {
+            space,
+            low: space.free <= least,
+        })
     }
 
     /// Ends the keeper; what is frozen and not durable is in the log still.

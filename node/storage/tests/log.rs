@@ -1,6 +1,9 @@
 //! The log against the simulated disk: what it promises, and what it does when the disk breaks.
 
-#![expect(clippy::unwrap_used, reason = "a test stops at what it does not expect")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test stops at what it does not expect"
+)]
 
 #[path = "log/crash.rs"]
 mod crash;

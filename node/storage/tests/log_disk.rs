@@ -1,6 +1,9 @@
 //! The simulated disk loses exactly what may be lost, and agrees with the real one.
 
-#![expect(clippy::unwrap_used, reason = "a test stops at what it does not expect")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test stops at what it does not expect"
+)]
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};

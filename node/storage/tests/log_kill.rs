@@ -1,6 +1,9 @@
 //! The log on the real file system, written by a process that is killed again and again.
 
-#![expect(clippy::unwrap_used, reason = "a test stops at what it does not expect")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test stops at what it does not expect"
+)]
 
 use bytes::Bytes;
 use std::io::{BufRead, BufReader, Write};

@@ -1,6 +1,9 @@
 //! The state at rest: consistency, crashes, damage, installs, costs.
 
-#![expect(clippy::unwrap_used, reason = "a test that fails may say so by a panic")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that fails may say so by a panic"
+)]
 
 #[path = "state/fixture.rs"]
 mod fixture;

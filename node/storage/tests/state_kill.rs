@@ -1,6 +1,9 @@
 //! The state on the real file system and sled, kept by a process that is killed again and again.
 
-#![expect(clippy::unwrap_used, reason = "a test that fails may say so by a panic")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that fails may say so by a panic"
+)]
 
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -12,7 +15,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use steadfast_storage::Position;
 use steadfast_storage::disk::RealDisk;
-use steadfast_storage::state::{DecodeError, Keeper, Key, Record, SledIndexFactory, StateOptions, StateStore};
+use steadfast_storage::state::{
+    DecodeError, Keeper, Key, Record, SledIndexFactory, StateOptions, StateStore,
+};
 
 /// Set for the process that writes and is killed.
 const CHILD: &str = "STEADFAST_STATE_KILL_DIR";
@@ -34,18 +39,32 @@ impl Record for Text {
 }
 
 fn open(dir: &Path) -> (StateStore<Text>, Keeper<Text>) {
-    let options = StateOptions { merge_min_bytes: 200_000, ..StateOptions::new(|key| key.len().min(3)) };
-    StateStore::open(Arc::new(RealDisk), Arc::new(SledIndexFactory::new(8 << 20)), dir, options).unwrap()
+    let options = StateOptions {
+        merge_min_bytes: 200_000,
+        ..StateOptions::new(|key| key.len().min(3))
+    };
+    StateStore::open(
+        Arc::new(RealDisk),
+        Arc::new(SledIndexFactory::new(8 << 20)),
+        dir,
+        options,
+    )
+    .unwrap()
 }
 
 /// What entry `index` changes.
 fn changes(index: u64) -> Vec<(Key, Option<Vec<u8>>)> {
     let key = |number: u64| Bytes::from(format!("{:05}", number * 7919 % 20_000));
     let value = |number: u64| vec![(number % 251) as u8; 20 + (number * 37 % 300) as usize];
-    let mut changes: Vec<_> = (0..8).map(|n| (key(index * 8 + n), Some(value(index * 8 + n)))).collect();
+    let mut changes: Vec<_> = (0..8)
+        .map(|n| (key(index * 8 + n), Some(value(index * 8 + n))))
+        .collect();
     changes.extend((0..6).map(|n| (key((index * 31 + n) % (index * 8)), None)));
     if index.is_multiple_of(50) {
-        changes.push((Bytes::from_static(b"large"), Some(vec![(index % 251) as u8; 120_000])));
+        changes.push((
+            Bytes::from_static(b"large"),
+            Some(vec![(index % 251) as u8; 120_000]),
+        ));
     }
     changes
 }
@@ -62,13 +81,25 @@ fn child_keeps_until_it_is_killed() {
     let mut told = 0;
     for index in store.applied().map_or(1, |applied| applied.index + 1).. {
         let changes = changes(index).into_iter();
-        let changes = changes.map(|(key, value)| (key, value.map(|value| Arc::new(Text(value))))).collect();
-        store.merge(changes, Position { term: 1, leader: 1, index });
+        let changes = changes
+            .map(|(key, value)| (key, value.map(|value| Arc::new(Text(value)))))
+            .collect();
+        store.merge(
+            changes,
+            Position {
+                term: 1,
+                leader: 1,
+                index,
+            },
+        );
         if index % ENTRIES_PER_MARK == 0 {
             assert!(store.wait_for_room());
             store.mark(Bytes::new());
         }
-        let mark = durable.borrow().position.map_or(0, |position| position.index);
+        let mark = durable
+            .borrow()
+            .position
+            .map_or(0, |position| position.index);
         if mark > told {
             told = mark;
             writeln!(std::io::stdout(), "durable {mark}").unwrap();
@@ -112,7 +143,10 @@ fn what_was_called_durable_survives_kill_9() {
         lives += 1;
         let (store, _keeper) = open(&dir);
         let applied = store.applied().map_or(0, |applied| applied.index);
-        assert!(applied >= durable, "entry {durable} was durable, {applied} is the last in life {lives}");
+        assert!(
+            applied >= durable,
+            "entry {durable} was durable, {applied} is the last in life {lives}"
+        );
         for index in modelled + 1..=applied {
             for (key, value) in changes(index) {
                 match value {
@@ -122,10 +156,26 @@ fn what_was_called_durable_survives_kill_9() {
             }
         }
         modelled = applied;
-        let found = store.view().scan(Bound::Unbounded, Bound::Unbounded, usize::MAX, false).unwrap();
-        let found: BTreeMap<_, _> = found.into_iter().map(|(key, value)| (key, value.0.clone())).collect();
-        assert!(found == model, "the state in life {lives} is not what entries up to {applied} made");
-        assert_eq!(store.digests().last().copied(), store.recompute_digest().unwrap(), "in life {lives}");
+        let found = store
+            .view()
+            .scan(Bound::Unbounded, Bound::Unbounded, usize::MAX, false)
+            .unwrap();
+        let found: BTreeMap<_, _> = found
+            .into_iter()
+            .map(|(key, value)| (key, value.0.clone()))
+            .collect();
+        assert!(
+            found == model,
+            "the state in life {lives} is not what entries up to {applied} made"
+        );
+        assert_eq!(
+            store.digests().last().copied(),
+            store.recompute_digest().unwrap(),
+            "in life {lives}"
+        );
     }
-    assert!(durable >= 10 * ENTRIES_PER_MARK && lives > 5, "{durable} entries in {lives} lives");
+    assert!(
+        durable >= 10 * ENTRIES_PER_MARK && lives > 5,
+        "{durable} entries in {lives} lives"
+    );
 }

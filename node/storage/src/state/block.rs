@@ -162,7 +162,12 @@ impl Block {
         if group_len > bound.len() {
             return Err(damaged());
         }
-        Ok(Self { bound, group_len, count, entries: header })
+        Ok(Self {
+            bound,
+            group_len,
+            count,
+            entries: header,
+        })
     }
 
     /// Lower bound of the keys in the block.
@@ -202,7 +207,10 @@ impl Block {
             let mut key = Vec::with_capacity(prefix.len() + suffix.len());
             key.extend_from_slice(prefix);
             key.extend_from_slice(&suffix);
-            entries.push(Entry { key: Bytes::from(key), stored });
+            entries.push(Entry {
+                key: Bytes::from(key),
+                stored,
+            });
         }
         Ok(entries)
     }
@@ -218,7 +226,11 @@ impl Block {
             }
             LARGE => {
                 let mut large = self.need(rest, 32)?;
-                Stored::Large(Large { mark: large.get_u64_le(), len: large.get_u64_le(), hash: large.get_u128_le() })
+                Stored::Large(Large {
+                    mark: large.get_u64_le(),
+                    len: large.get_u64_le(),
+                    hash: large.get_u128_le(),
+                })
             }
             _ => return Err(self.cut()),
         };
@@ -226,7 +238,11 @@ impl Block {
     }
 
     fn need(&self, rest: &mut Bytes, count: usize) -> Result<Bytes, IndexError> {
-        if rest.len() < count { Err(self.cut()) } else { Ok(rest.split_to(count)) }
+        if rest.len() < count {
+            Err(self.cut())
+        } else {
+            Ok(rest.split_to(count))
+        }
     }
 
     fn cut(&self) -> IndexError {
@@ -240,11 +256,24 @@ mod tests {
 
     #[test]
     fn a_block_gives_back_what_was_packed_and_notices_a_flipped_bit() {
-        let large = Large { mark: 7, len: 100_000, hash: 9 };
+        let large = Large {
+            mark: 7,
+            len: 100_000,
+            hash: 9,
+        };
         let entries = vec![
-            Entry { key: Bytes::from_static(b"run"), stored: Stored::Inline(Bytes::from_static(b"")) },
-            Entry { key: Bytes::from_static(b"run1"), stored: Stored::Large(large) },
-            Entry { key: Bytes::from_static(b"run2"), stored: Stored::Inline(Bytes::from_static(b"two")) },
+            Entry {
+                key: Bytes::from_static(b"run"),
+                stored: Stored::Inline(Bytes::from_static(b"")),
+            },
+            Entry {
+                key: Bytes::from_static(b"run1"),
+                stored: Stored::Large(large),
+            },
+            Entry {
+                key: Bytes::from_static(b"run2"),
+                stored: Stored::Inline(Bytes::from_static(b"two")),
+            },
         ];
         let key = Bytes::from(block_key(b"run"));
         let bytes = encode_block(3, &entries);
@@ -256,7 +285,10 @@ mod tests {
         for position in 0..bytes.len() {
             let mut flipped = bytes.clone();
             flipped[position] ^= 4;
-            assert!(Block::decode(&key, &Bytes::from(flipped)).is_err(), "byte {position}");
+            assert!(
+                Block::decode(&key, &Bytes::from(flipped)).is_err(),
+                "byte {position}"
+            );
         }
     }
 }

@@ -60,11 +60,18 @@ pub enum StateError {
 
 impl StateError {
     pub(crate) fn io(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        move |source| Self::Io { what, path: path.to_path_buf(), source }
+        move |source| Self::Io {
+            what,
+            path: path.to_path_buf(),
+            source,
+        }
     }
 
     pub(crate) fn damaged(file: &Path, what: impl Into<String>) -> Self {
-        Self::Damaged { file: file.to_path_buf(), what: what.into() }
+        Self::Damaged {
+            file: file.to_path_buf(),
+            what: what.into(),
+        }
     }
 }
 

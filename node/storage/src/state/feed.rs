@@ -72,7 +72,15 @@ impl Feeder {
         complete: Complete,
         undo: Option<Arc<UndoNode>>,
     ) -> Self {
-        Self { packed, source, options, complete, undo, pending: Pending::default(), counters: FeedCounters::default() }
+        Self {
+            packed,
+            source,
+            options,
+            complete,
+            undo,
+            pending: Pending::default(),
+            counters: FeedCounters::default(),
+        }
     }
 
     /// Feeds all of it.
@@ -95,7 +103,12 @@ impl Feeder {
             };
             let key = key.clone();
             let group_len = (self.options.grouping)(&key).min(key.len());
-            if self.pending.unseen.as_ref().is_some_and(|group| group == &key[..group_len]) {
+            if self
+                .pending
+                .unseen
+                .as_ref()
+                .is_some_and(|group| group == &key[..group_len])
+            {
                 // The key's block is in the batch and not yet in the index.
                 self.flush()?;
             }
@@ -116,18 +129,35 @@ impl Feeder {
     /// All changes of the block that `key`, the next in the file, belongs to.
     fn next_unit(&mut self, key: &Key, group_len: usize) -> Result<Unit, StateError> {
         let group = key.slice(..group_len);
-        let found = self.packed.block_at(key)?.filter(|block| self.is_in_group(block, &group));
-        let bound = found.as_ref().map_or_else(|| group.clone(), |block| block.bound().clone());
-        let next = self.packed.block_after(&bound)?.filter(|block| self.is_in_group(block, &group));
+        let found = self
+            .packed
+            .block_at(key)?
+            .filter(|block| self.is_in_group(block, &group));
+        let bound = found
+            .as_ref()
+            .map_or_else(|| group.clone(), |block| block.bound().clone());
+        let next = self
+            .packed
+            .block_after(&bound)?
+            .filter(|block| self.is_in_group(block, &group));
         let old = match &found {
             Some(block) => block.entries()?,
             None => Vec::new(),
         };
         let (changes, all) = self.gather(&group, next.as_ref().map(|block| block.bound()))?;
-        let mut unit = Unit { unseen: (!all).then(|| group.clone()), ..Unit::default() };
+        let mut unit = Unit {
+            unseen: (!all).then(|| group.clone()),
+            ..Unit::default()
+        };
         let limit = self.limit(group_len);
-        let old_range = old.first().zip(old.last()).map(|(first, last)| (first.key.clone(), last.key.clone()));
-        let changed_range = changes.first().zip(changes.last()).map(|(first, last)| (first.0.clone(), last.0.clone()));
+        let old_range = old
+            .first()
+            .zip(old.last())
+            .map(|(first, last)| (first.key.clone(), last.key.clone()));
+        let changed_range = changes
+            .first()
+            .zip(changes.last())
+            .map(|(first, last)| (first.0.clone(), last.0.clone()));
         let (mut entries, changed) = self.absorb(old, changes, &mut unit)?;
         if !changed {
             return Ok(unit);
@@ -148,9 +178,17 @@ impl Feeder {
             }
         }
         let fill = Fill::of(old_range, changed_range);
-        for (number, chunk) in split(&entries, group_len, limit, fill).into_iter().enumerate() {
-            let bound = if number == 0 { bound.clone() } else { chunk[0].key.clone() };
-            unit.changes.push((block_key(&bound), Some(encode_block(group_len, chunk))));
+        for (number, chunk) in split(&entries, group_len, limit, fill)
+            .into_iter()
+            .enumerate()
+        {
+            let bound = if number == 0 {
+                bound.clone()
+            } else {
+                chunk[0].key.clone()
+            };
+            unit.changes
+                .push((block_key(&bound), Some(encode_block(group_len, chunk))));
         }
         Ok(unit)
     }
@@ -160,7 +198,11 @@ impl Feeder {
     }
 
     /// Takes changes of one group from the file, below `end`. Whether they are all.
-    fn gather(&mut self, group: &[u8], end: Option<&Bytes>) -> Result<(Vec<RawChange>, bool), StateError> {
+    fn gather(
+        &mut self,
+        group: &[u8],
+        end: Option<&Bytes>,
+    ) -> Result<(Vec<RawChange>, bool), StateError> {
         let mut changes = Vec::new();
         let mut bytes = 0;
         loop {
@@ -204,11 +246,19 @@ impl Feeder {
                 continue;
             }
             changed = true;
-            unit.digest = unit.digest.wrapping_add(hash.unwrap_or(0)).wrapping_sub(hash_before.unwrap_or(0));
+            unit.digest = unit
+                .digest
+                .wrapping_add(hash.unwrap_or(0))
+                .wrapping_sub(hash_before.unwrap_or(0));
             if self.undo_wanted() {
-                unit.old_values.push((key.clone(), self.old_value(before.as_ref())?));
+                unit.old_values
+                    .push((key.clone(), self.old_value(before.as_ref())?));
             }
-            if let Some(Entry { stored: Stored::Large(large), .. }) = &before {
+            if let Some(Entry {
+                stored: Stored::Large(large),
+                ..
+            }) = &before
+            {
                 for part in 0..large.parts() {
                     unit.changes.push((part_key(&key, large, part), None));
                 }
@@ -226,25 +276,41 @@ impl Feeder {
         if value.len() <= PART_BYTES {
             return Stored::Inline(value);
         }
-        let large = Large { mark: self.source.header().mark, len: value.len() as u64, hash };
+        let large = Large {
+            mark: self.source.header().mark,
+            len: value.len() as u64,
+            hash,
+        };
         for (part, bytes) in (0..large.parts()).zip(value.chunks(PART_BYTES)) {
-            unit.parts.push((part_key(key, &large, part), Some(bytes.to_vec())));
+            unit.parts
+                .push((part_key(key, &large, part), Some(bytes.to_vec())));
         }
         Stored::Large(large)
     }
 
     /// Only views older than the overlay hold its undo node beside us, and no new ones can come.
     fn undo_wanted(&self) -> bool {
-        self.undo.as_ref().is_some_and(|undo| Arc::strong_count(undo) > 1)
+        self.undo
+            .as_ref()
+            .is_some_and(|undo| Arc::strong_count(undo) > 1)
     }
 
     fn old_value(&self, before: Option<&Entry>) -> Result<Option<Bytes>, StateError> {
         match before {
             None => Ok(None),
-            Some(Entry { stored: Stored::Inline(value), .. }) => Ok(Some(value.clone())),
-            Some(Entry { key, stored: Stored::Large(large) }) => match self.packed.read_large(key, large)? {
+            Some(Entry {
+                stored: Stored::Inline(value),
+                ..
+            }) => Ok(Some(value.clone())),
+            Some(Entry {
+                key,
+                stored: Stored::Large(large),
+            }) => match self.packed.read_large(key, large)? {
                 Some(value) => Ok(Some(value)),
-                None => Err(IndexError::Damaged(format!("parts of the value under {key:02x?} are missing")).into()),
+                None => Err(IndexError::Damaged(format!(
+                    "parts of the value under {key:02x?} are missing"
+                ))
+                .into()),
             },
         }
     }
@@ -272,7 +338,11 @@ impl Feeder {
     fn make_room(&mut self, records: usize, bytes: usize) -> Result<(), StateError> {
         let full = self.pending.changes.len() + records >= self.options.batch_records
             || self.pending.bytes + bytes > self.options.batch_bytes;
-        if full && !self.pending.changes.is_empty() { self.flush() } else { Ok(()) }
+        if full && !self.pending.changes.is_empty() {
+            self.flush()
+        } else {
+            Ok(())
+        }
     }
 
     fn flush(&mut self) -> Result<(), StateError> {
@@ -333,7 +403,12 @@ impl Fill {
 
 /// Cuts sorted entries into blocks of at most `limit` bytes, unless one entry alone is longer.
 fn split(entries: &[Entry], group_len: usize, limit: usize, fill: Fill) -> Vec<&[Entry]> {
-    let size = |entries: &[Entry]| entries.iter().map(|entry| entry.size(group_len)).sum::<usize>();
+    let size = |entries: &[Entry]| {
+        entries
+            .iter()
+            .map(|entry| entry.size(group_len))
+            .sum::<usize>()
+    };
     let total = size(entries);
     if total <= limit {
         return vec![entries];

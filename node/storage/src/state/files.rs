@@ -32,13 +32,27 @@ pub(crate) struct Files {
 
 impl Files {
     /// Takes over a manifest that was read; every file is read whole and compared.
-    pub(crate) fn open(disk: Arc<dyn Disk>, dir: PathBuf, local: LocalManifest) -> Result<Self, StateError> {
+    pub(crate) fn open(
+        disk: Arc<dyn Disk>,
+        dir: PathBuf,
+        local: LocalManifest,
+    ) -> Result<Self, StateError> {
         for (number, entry) in local.manifest.files().enumerate() {
-            let kind = if number == 0 && local.manifest.base.is_some() { FileKind::Base } else { FileKind::Delta };
+            let kind = if number == 0 && local.manifest.base.is_some() {
+                FileKind::Base
+            } else {
+                FileKind::Delta
+            };
             check_file(&*disk, &dir.join(&entry.name), entry, kind)?;
         }
         let held = hold(&dir, &local.manifest);
-        Ok(Self { disk, dir, local, held, obsolete: Vec::new() })
+        Ok(Self {
+            disk,
+            dir,
+            local,
+            held,
+            obsolete: Vec::new(),
+        })
     }
 
     pub(crate) fn local(&self) -> &LocalManifest {
@@ -57,12 +71,18 @@ impl Files {
         let mut held = hold(&self.dir, &self.local.manifest);
         for file in &mut held {
             let same = |old: &&Arc<HeldFile>| old.entry == file.entry;
-            if let Some(old) = self.held.iter().find(same).or_else(|| self.obsolete.iter().find(same)) {
+            if let Some(old) = self
+                .held
+                .iter()
+                .find(same)
+                .or_else(|| self.obsolete.iter().find(same))
+            {
                 *file = old.clone();
             }
         }
         self.obsolete.append(&mut self.held);
-        self.obsolete.retain(|old| !held.iter().any(|file| Arc::ptr_eq(old, file)));
+        self.obsolete
+            .retain(|old| !held.iter().any(|file| Arc::ptr_eq(old, file)));
         self.held = held;
         Ok(())
     }
@@ -77,11 +97,14 @@ impl Files {
 
     /// Removes obsolete files that nobody holds.
     pub(crate) fn sweep(&mut self) -> Result<(), StateError> {
-        let (free, kept): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.obsolete).into_iter().partition(|file| Arc::strong_count(file) == 1);
+        let (free, kept): (Vec<_>, Vec<_>) = std::mem::take(&mut self.obsolete)
+            .into_iter()
+            .partition(|file| Arc::strong_count(file) == 1);
         self.obsolete = kept;
         for file in free {
-            self.disk.remove(&file.path).map_err(StateError::io("remove", &file.path))?;
+            self.disk
+                .remove(&file.path)
+                .map_err(StateError::io("remove", &file.path))?;
         }
         Ok(())
     }
@@ -90,7 +113,12 @@ impl Files {
 fn hold(dir: &Path, manifest: &Manifest) -> Vec<Arc<HeldFile>> {
     manifest
         .files()
-        .map(|entry| Arc::new(HeldFile { entry: entry.clone(), path: dir.join(&entry.name) }))
+        .map(|entry| {
+            Arc::new(HeldFile {
+                entry: entry.clone(),
+                path: dir.join(&entry.name),
+            })
+        })
         .collect()
 }
 
@@ -101,19 +129,28 @@ pub(crate) fn check_file(
     entry: &FileEntry,
     kind: FileKind,
 ) -> Result<(), StateError> {
-    if !disk.exists(path).map_err(StateError::io("look for", path))? {
+    if !disk
+        .exists(path)
+        .map_err(StateError::io("look for", path))?
+    {
         return Err(StateError::damaged(path, "it is missing"));
     }
     let (len, checksum) = measure(disk, path)?;
     if len != entry.len {
-        return Err(StateError::damaged(path, format!("it has {len} bytes instead of {}", entry.len)));
+        return Err(StateError::damaged(
+            path,
+            format!("it has {len} bytes instead of {}", entry.len),
+        ));
     }
     if checksum != entry.checksum {
         return Err(StateError::damaged(path, "its checksum is wrong"));
     }
     let header = *RecordReader::open(disk, path)?.header();
     if header.kind != kind || header.mark != entry.mark {
-        return Err(StateError::damaged(path, "it is another file than its name says"));
+        return Err(StateError::damaged(
+            path,
+            "it is another file than its name says",
+        ));
     }
     Ok(())
 }
@@ -149,7 +186,10 @@ impl PinnedManifest {
     /// `NotFound` for a file that is not in the list, and what the disk says.
     pub fn read_file(&self, name: &str, offset: u64, len: usize) -> io::Result<Bytes> {
         let Some(held) = self.files.iter().find(|held| held.entry.name == name) else {
-            return Err(io::Error::new(io::ErrorKind::NotFound, format!("{name} is not in the manifest")));
+            return Err(io::Error::new(
+                io::ErrorKind::NotFound,
+                format!("{name} is not in the manifest"),
+            ));
         };
         let file = self.disk.open(&held.path)?;
         let mut buffer = vec![0; len.min(MAX_READ_BYTES)];

@@ -4,6 +4,7 @@
 //! then the overlay is dropped. Between, it merges deltas into one, or all files into a new base
 //! when the deltas have grown, at a limited pace.
 
+use super::block::Block;
 use super::digest::MarkDigest;
 use super::fault::StateError;
 use super::feed::Feeder;
@@ -15,7 +16,6 @@ use super::packed::{Complete, Packed};
 use super::record::{Key, Record};
 use super::record_file::{FileHeader, FileKind, RecordReader, RecordWriter};
 use super::shared::{Durable, Shared};
-use super::block::Block;
 use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -56,7 +56,10 @@ pub enum KeeperStep {
 #[derive(Debug)]
 enum Job<R> {
     Write(Box<WriteDelta<R>>),
-    Feed { frozen: Arc<Frozen<R>>, feeder: Box<Feeder> },
+    Feed {
+        frozen: Arc<Frozen<R>>,
+        feeder: Box<Feeder>,
+    },
 }
 
 #[derive(Debug)]
@@ -70,7 +73,13 @@ struct WriteDelta<R> {
 impl<R: Record> Keeper<R> {
     pub(crate) fn new(shared: Arc<Shared<R>>) -> Self {
         let generation = shared.layers().generation;
-        Self { shared, job: None, merge: None, generation, steps: 0 }
+        Self {
+            shared,
+            job: None,
+            merge: None,
+            generation,
+            steps: 0,
+        }
     }
 
     /// Works until the store is stopped or all its handles are dropped. Blocks: needs a thread of
@@ -178,11 +187,20 @@ impl<R: Record> Keeper<R> {
             };
             (frozen, layers.packed.clone())
         };
-        let header = FileHeader { kind: FileKind::Delta, mark: frozen.mark, position: frozen.position };
+        let header = FileHeader {
+            kind: FileKind::Delta,
+            mark: frozen.mark,
+            position: frozen.position,
+        };
         let path = self.shared.dir.join(DELTA_TEMPORARY);
         let writer = RecordWriter::create(&*self.shared.disk, path, &header)?;
         let probe = Probe { packed, last: None };
-        Ok(Some(Job::Write(Box::new(WriteDelta { frozen, writer, cursor: None, probe }))))
+        Ok(Some(Job::Write(Box::new(WriteDelta {
+            frozen,
+            writer,
+            cursor: None,
+            probe,
+        }))))
     }
 
     fn advance(&mut self, job: Job<R>) -> Result<Option<Job<R>>, StateError> {
@@ -207,14 +225,28 @@ impl<R: Record> Keeper<R> {
     /// Makes the delta durable and goes on to the index.
     fn name_delta(&mut self, write: WriteDelta<R>) -> Result<Option<Job<R>>, StateError> {
         let shared = &self.shared;
-        let WriteDelta { frozen, writer, probe, .. } = write;
+        let WriteDelta {
+            frozen,
+            writer,
+            probe,
+            ..
+        } = write;
         let mut files = shared.files();
         if shared.layers().generation != self.generation {
             return Ok(None);
         }
-        let entry = finish_file(&*shared.disk, writer, &shared.dir, FileKind::Delta, frozen.mark)?;
+        let entry = finish_file(
+            &*shared.disk,
+            writer,
+            &shared.dir,
+            FileKind::Delta,
+            frozen.mark,
+        )?;
         shared.counts.deltas_written.fetch_add(1, Ordering::Relaxed);
-        shared.counts.delta_bytes.fetch_add(entry.len, Ordering::Relaxed);
+        shared
+            .counts
+            .delta_bytes
+            .fetch_add(entry.len, Ordering::Relaxed);
         let path = shared.dir.join(&entry.name);
         let mut local = files.local().clone();
         local.manifest.mark = frozen.mark;
@@ -222,13 +254,22 @@ impl<R: Record> Keeper<R> {
         local.manifest.meta = frozen.meta.clone();
         local.manifest.deltas.push(entry);
         files.replace(local)?;
-        shared.durable.send_replace(Durable { position: Some(frozen.position), mark: frozen.mark });
+        shared.durable.send_replace(Durable {
+            position: Some(frozen.position),
+            mark: frozen.mark,
+        });
         let undo = shared.layers().frozen_undo.pop_front();
         drop(files);
         let complete = probe.packed.complete()?.unwrap_or_default();
         assert_eq!(complete.mark + 1, frozen.mark, "the index is fed in order");
         let source = RecordReader::open(&*shared.disk, &path)?;
-        let feeder = Box::new(Feeder::new(probe.packed, source, shared.options, complete, undo));
+        let feeder = Box::new(Feeder::new(
+            probe.packed,
+            source,
+            shared.options,
+            complete,
+            undo,
+        ));
         Ok(Some(Job::Feed { frozen, feeder }))
     }
 
@@ -241,7 +282,11 @@ impl<R: Record> Keeper<R> {
         self.shared.frozen.send_replace(layers.frozen.len());
         self.shared.room.notify_all();
         drop(layers);
-        self.shared.add_digest(MarkDigest { mark: frozen.mark, position: frozen.position, digest: complete.digest });
+        self.shared.add_digest(MarkDigest {
+            mark: frozen.mark,
+            position: frozen.position,
+            digest: complete.digest,
+        });
     }
 
     fn merge_step(&mut self) -> Result<KeeperStep, StateError> {
@@ -262,7 +307,8 @@ impl<R: Record> Keeper<R> {
         } else {
             self.name_merged(merge)?;
         }
-        let micros = bytes.saturating_mul(1_000_000) / self.shared.options.merge_bytes_per_second.max(1);
+        let micros =
+            bytes.saturating_mul(1_000_000) / self.shared.options.merge_bytes_per_second.max(1);
         Ok(KeeperStep::Rest(Duration::from_micros(micros)))
     }
 
@@ -276,14 +322,26 @@ impl<R: Record> Keeper<R> {
         // A killed process must find the index at least as far as the base, or feed it all again.
         let packed = shared.layers().packed.clone();
         packed.index().flush()?;
-        let MergedFile { kind, entry, merged, digest } = merge.finish(&shared.dir)?;
+        let MergedFile {
+            kind,
+            entry,
+            merged,
+            digest,
+        } = merge.finish(&shared.dir)?;
         let mark = entry.mark;
-        let known = shared.digests().iter().find(|known| known.mark == mark).map(|known| known.digest);
+        let known = shared
+            .digests()
+            .iter()
+            .find(|known| known.mark == mark)
+            .map(|known| known.digest);
         if let Some((index, files)) = known.zip(digest).filter(|(index, files)| index != files) {
             return Err(StateError::DigestDiffers { mark, index, files });
         }
         shared.counts.merges.fetch_add(1, Ordering::Relaxed);
-        shared.counts.merge_bytes.fetch_add(entry.len, Ordering::Relaxed);
+        shared
+            .counts
+            .merge_bytes
+            .fetch_add(entry.len, Ordering::Relaxed);
         let mut local = files.local().clone();
         let deltas = &mut local.manifest.deltas;
         deltas.retain(|delta| !merged.contains(delta));
@@ -300,8 +358,9 @@ impl<R: Record> Keeper<R> {
     fn sweep(&self) -> Result<(), StateError> {
         self.shared.files().sweep()?;
         let mut replaced = self.shared.replaced();
-        let (free, kept): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut *replaced).into_iter().partition(|(packed, _)| Arc::strong_count(packed) == 1);
+        let (free, kept): (Vec<_>, Vec<_>) = std::mem::take(&mut *replaced)
+            .into_iter()
+            .partition(|(packed, _)| Arc::strong_count(packed) == 1);
         *replaced = kept;
         drop(replaced);
         for (packed, dir) in free {
@@ -344,7 +403,10 @@ impl<R: Record> WriteDelta<R> {
             Some(cursor) => Bound::Excluded(cursor.clone()),
             None => Bound::Unbounded,
         };
-        let records = self.frozen.records.range::<_, Key>((from, Bound::Unbounded));
+        let records = self
+            .frozen
+            .records
+            .range::<_, Key>((from, Bound::Unbounded));
         let mut count = 0;
         for (key, value) in records.take(WRITE_RECORDS) {
             match value {
@@ -369,12 +431,18 @@ struct Probe {
 
 impl Probe {
     fn contains(&mut self, key: &Key) -> Result<bool, StateError> {
-        let covered = self.last.as_ref().is_some_and(|(block, end)| block.bound() <= key && key <= end);
+        let covered = self
+            .last
+            .as_ref()
+            .is_some_and(|(block, end)| block.bound() <= key && key <= end);
         if !covered {
             self.last = match self.packed.block_at(key)? {
                 None => None,
                 Some(block) => {
-                    let end = block.entries()?.last().map_or_else(|| block.bound().clone(), |entry| entry.key.clone());
+                    let end = block
+                        .entries()?
+                        .last()
+                        .map_or_else(|| block.bound().clone(), |entry| entry.key.clone());
                     Some((block, end))
                 }
             };

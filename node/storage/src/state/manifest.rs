@@ -71,7 +71,13 @@ impl Manifest {
         let mut last = 0;
         for file in self.files() {
             let plain = file.name.starts_with("base-") || file.name.starts_with("delta-");
-            if !plain || !file.name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-') || file.name.len() > 100 {
+            if !plain
+                || !file
+                    .name
+                    .chars()
+                    .all(|c| c.is_ascii_alphanumeric() || c == '-')
+                || file.name.len() > 100
+            {
                 return Err(format!("{:?} is not the name of a state file", file.name));
             }
             if file.mark <= last {
@@ -97,7 +103,10 @@ pub(crate) struct LocalManifest {
 /// Reads the manifest file; `None` when there is none.
 pub(crate) fn load(disk: &dyn Disk, dir: &Path) -> Result<Option<LocalManifest>, StateError> {
     let path = dir.join(MANIFEST_FILE);
-    if !disk.exists(&path).map_err(StateError::io("look for", &path))? {
+    if !disk
+        .exists(&path)
+        .map_err(StateError::io("look for", &path))?
+    {
         return Ok(None);
     }
     let file = disk.open(&path).map_err(StateError::io("open", &path))?;
@@ -108,7 +117,10 @@ pub(crate) fn load(disk: &dyn Disk, dir: &Path) -> Result<Option<LocalManifest>,
     let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
     read_exact(&*file, &path, 0, &mut bytes)?;
     let local: LocalManifest = decode(&bytes).map_err(|what| StateError::damaged(&path, what))?;
-    local.manifest.check().map_err(|what| StateError::damaged(&path, what))?;
+    local
+        .manifest
+        .check()
+        .map_err(|what| StateError::damaged(&path, what))?;
     Ok(Some(local))
 }
 
@@ -116,26 +128,39 @@ pub(crate) fn load(disk: &dyn Disk, dir: &Path) -> Result<Option<LocalManifest>,
 /// directory.
 pub(crate) fn save(disk: &dyn Disk, dir: &Path, local: &LocalManifest) -> Result<(), StateError> {
     let temporary = dir.join(MANIFEST_TEMPORARY);
-    if disk.exists(&temporary).map_err(StateError::io("look for", &temporary))? {
-        disk.remove(&temporary).map_err(StateError::io("remove", &temporary))?;
+    if disk
+        .exists(&temporary)
+        .map_err(StateError::io("look for", &temporary))?
+    {
+        disk.remove(&temporary)
+            .map_err(StateError::io("remove", &temporary))?;
     }
-    let file = disk.create(&temporary).map_err(StateError::io("create", &temporary))?;
-    file.write_at(0, &encode(local)).map_err(StateError::io("write", &temporary))?;
-    file.sync_data().map_err(StateError::io("fsync", &temporary))?;
+    let file = disk
+        .create(&temporary)
+        .map_err(StateError::io("create", &temporary))?;
+    file.write_at(0, &encode(local))
+        .map_err(StateError::io("write", &temporary))?;
+    file.sync_data()
+        .map_err(StateError::io("fsync", &temporary))?;
     // The data files must have their names before a manifest mentions them.
     disk.sync_dir(dir).map_err(StateError::io("fsync", dir))?;
-    disk.rename(&temporary, &dir.join(MANIFEST_FILE)).map_err(StateError::io("rename", &temporary))?;
+    disk.rename(&temporary, &dir.join(MANIFEST_FILE))
+        .map_err(StateError::io("rename", &temporary))?;
     disk.sync_dir(dir).map_err(StateError::io("fsync", dir))
 }
 
 fn options() -> impl Options {
-    bincode::DefaultOptions::new().with_fixint_encoding().with_limit(MAX_BYTES)
+    bincode::DefaultOptions::new()
+        .with_fixint_encoding()
+        .with_limit(MAX_BYTES)
 }
 
 fn encode<T: Serialize>(value: &T) -> Vec<u8> {
     let mut bytes = MAGIC.to_vec();
     bytes.extend_from_slice(&[0; 4]);
-    let body = options().serialize(value).expect("a manifest has a few dozen files");
+    let body = options()
+        .serialize(value)
+        .expect("a manifest has a few dozen files");
     bytes[8..12].copy_from_slice(&crc32fast::hash(&body).to_le_bytes());
     bytes.extend_from_slice(&body);
     bytes
@@ -154,5 +179,7 @@ fn decode<T: for<'a> Deserialize<'a>>(bytes: &[u8]) -> Result<T, String> {
     if crc32fast::hash(body) != u32::from_le_bytes(*crc) {
         return Err("its checksum is wrong".to_owned());
     }
-    options().deserialize(body).map_err(|error| format!("it cannot be decoded: {error}"))
+    options()
+        .deserialize(body)
+        .map_err(|error| format!("it cannot be decoded: {error}"))
 }

@@ -21,7 +21,9 @@ impl NewestRecords {
     pub(crate) fn open(pinned: &PinnedManifest, skipped: usize) -> Result<Self, StateError> {
         let files = pinned.files().iter().skip(skipped);
         let readers = files.map(|held| RecordReader::open(pinned.disk(), &held.path));
-        Ok(Self { readers: readers.collect::<Result<_, _>>()? })
+        Ok(Self {
+            readers: readers.collect::<Result<_, _>>()?,
+        })
     }
 
     /// The next record, deleted ones without a value.
@@ -88,16 +90,35 @@ const TEMPORARY: &str = "merge.tmp";
 
 impl FileMerge {
     /// Starts on all files but the `skipped` lowest; `None` before the first mark.
-    pub(crate) fn start(pinned: PinnedManifest, skipped: usize, dir: &Path) -> Result<Option<Self>, StateError> {
+    pub(crate) fn start(
+        pinned: PinnedManifest,
+        skipped: usize,
+        dir: &Path,
+    ) -> Result<Option<Self>, StateError> {
         let manifest = pinned.manifest();
         let Some(position) = manifest.position else {
             return Ok(None);
         };
-        let kind = if skipped == 0 { FileKind::Base } else { FileKind::Delta };
-        let header = FileHeader { kind, mark: manifest.mark, position };
+        let kind = if skipped == 0 {
+            FileKind::Base
+        } else {
+            FileKind::Delta
+        };
+        let header = FileHeader {
+            kind,
+            mark: manifest.mark,
+            position,
+        };
         let writer = RecordWriter::create(pinned.disk(), dir.join(TEMPORARY), &header)?;
         let records = NewestRecords::open(&pinned, skipped)?;
-        Ok(Some(Self { pinned, kind, skipped, records, writer, digest: 0 }))
+        Ok(Some(Self {
+            pinned,
+            kind,
+            skipped,
+            records,
+            writer,
+            digest: 0,
+        }))
     }
 
     /// Reads about so many bytes. How many it were, and whether there is more.
@@ -124,10 +145,21 @@ impl FileMerge {
     /// Ends the file and gives it its name.
     pub(crate) fn finish(self, dir: &Path) -> Result<MergedFile, StateError> {
         let manifest = self.pinned.manifest();
-        let entry = finish_file(self.pinned.disk(), self.writer, dir, self.kind, manifest.mark)?;
+        let entry = finish_file(
+            self.pinned.disk(),
+            self.writer,
+            dir,
+            self.kind,
+            manifest.mark,
+        )?;
         let merged = manifest.files().skip(self.skipped).cloned().collect();
         let digest = (self.kind == FileKind::Base).then_some(self.digest);
-        Ok(MergedFile { kind: self.kind, entry, merged, digest })
+        Ok(MergedFile {
+            kind: self.kind,
+            entry,
+            merged,
+            digest,
+        })
     }
 }
 
@@ -146,6 +178,12 @@ pub(crate) fn finish_file(
         FileKind::Delta => "delta",
     };
     let name = format!("{kind}-{mark:016x}-{checksum:032x}");
-    disk.rename(&temporary, &dir.join(&name)).map_err(StateError::io("rename", &temporary))?;
-    Ok(FileEntry { name, len, checksum, mark })
+    disk.rename(&temporary, &dir.join(&name))
+        .map_err(StateError::io("rename", &temporary))?;
+    Ok(FileEntry {
+        name,
+        len,
+        checksum,
+        mark,
+    })
 }

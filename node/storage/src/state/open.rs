@@ -34,7 +34,8 @@ pub(crate) fn open<R: Record>(
     dir: &Path,
     options: StateOptions,
 ) -> Result<Shared<R>, StateError> {
-    disk.create_dir_all(dir).map_err(StateError::io("create", dir))?;
+    disk.create_dir_all(dir)
+        .map_err(StateError::io("create", dir))?;
     let local = match load(&*disk, dir)? {
         Some(local) => local,
         None => start_empty(&*disk, dir)?,
@@ -44,10 +45,18 @@ pub(crate) fn open<R: Record>(
     let manifest = files.manifest();
     let counts = Counts::default();
     let index = index_dir(dir, files.local().index);
-    let (packed, complete) = current_index(&*disk, &*factory, dir, &index, manifest, options, &counts)?;
-    let digest = manifest.position.map(|position| MarkDigest { mark: manifest.mark, position, digest: complete.digest });
+    let (packed, complete) =
+        current_index(&*disk, &*factory, dir, &index, manifest, options, &counts)?;
+    let digest = manifest.position.map(|position| MarkDigest {
+        mark: manifest.mark,
+        position,
+        digest: complete.digest,
+    });
     let layers = Layers::at_rest(packed, manifest, 0);
-    let durable = Durable { position: manifest.position, mark: manifest.mark };
+    let durable = Durable {
+        position: manifest.position,
+        mark: manifest.mark,
+    };
     Ok(Shared {
         disk,
         factory,
@@ -71,9 +80,15 @@ pub(crate) fn open<R: Record>(
 fn start_empty(disk: &dyn Disk, dir: &Path) -> Result<LocalManifest, StateError> {
     let names = disk.list(dir).map_err(StateError::io("list", dir))?;
     if names.iter().any(|name| is_data(name)) {
-        return Err(StateError::damaged(&dir.join(MANIFEST_FILE), "it is missing"));
+        return Err(StateError::damaged(
+            &dir.join(MANIFEST_FILE),
+            "it is missing",
+        ));
     }
-    let local = LocalManifest { index: 1, manifest: Manifest::default() };
+    let local = LocalManifest {
+        index: 1,
+        manifest: Manifest::default(),
+    };
     save(disk, dir, &local)?;
     Ok(local)
 }
@@ -83,14 +98,20 @@ fn is_data(name: &str) -> bool {
 }
 
 /// Removes what a crash left: files without a name in the manifest, staged files, old indexes.
-fn clean(disk: &dyn Disk, factory: &dyn IndexFactory, dir: &Path, local: &LocalManifest) -> Result<(), StateError> {
+fn clean(
+    disk: &dyn Disk,
+    factory: &dyn IndexFactory,
+    dir: &Path,
+    local: &LocalManifest,
+) -> Result<(), StateError> {
     remove_staged(disk, dir)?;
     let index = format!("{INDEX_PREFIX}{}", local.index);
     for name in disk.list(dir).map_err(StateError::io("list", dir))? {
         let path = dir.join(&name);
         let named = local.manifest.files().any(|file| file.name == name);
         if (is_data(&name) && !named) || name.ends_with(".tmp") {
-            disk.remove(&path).map_err(StateError::io("remove", &path))?;
+            disk.remove(&path)
+                .map_err(StateError::io("remove", &path))?;
         } else if name.starts_with(INDEX_PREFIX) && name != index {
             factory.discard(&path)?;
         }
@@ -123,7 +144,9 @@ fn current_index(
                 }
             }
         }
-        Err(error) => tracing::warn!(%error, "the index is damaged: it is rebuilt from the state files"),
+        Err(error) => {
+            tracing::warn!(%error, "the index is damaged: it is rebuilt from the state files")
+        }
     }
     drop(packed);
     build_index(disk, factory, dir, index, manifest, options, counts)
@@ -141,7 +164,15 @@ pub(crate) fn build_index(
 ) -> Result<(Arc<Packed>, Complete), StateError> {
     factory.discard(index)?;
     let packed = Arc::new(Packed::new(factory.open(index)?));
-    let complete = feed(disk, dir, &packed, manifest, Complete::default(), options, counts)?;
+    let complete = feed(
+        disk,
+        dir,
+        &packed,
+        manifest,
+        Complete::default(),
+        options,
+        counts,
+    )?;
     Ok((packed, complete))
 }
 

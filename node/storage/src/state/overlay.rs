@@ -47,7 +47,11 @@ pub(crate) struct Layers<R> {
 
 impl<R: Record> Layers<R> {
     /// A state that is wholly at rest.
-    pub(crate) fn at_rest(packed: Arc<Packed>, manifest: &super::manifest::Manifest, generation: u64) -> Self {
+    pub(crate) fn at_rest(
+        packed: Arc<Packed>,
+        manifest: &super::manifest::Manifest,
+        generation: u64,
+    ) -> Self {
         Self {
             active: OrdMap::new(),
             active_bytes: 0,
@@ -63,7 +67,11 @@ impl<R: Record> Layers<R> {
     }
 
     pub(crate) fn merge(&mut self, changes: Vec<(Key, Option<Arc<R>>)>, applied: Position) {
-        assert!(self.applied.is_none_or(|before| before.index <= applied.index), "entries are applied in order");
+        assert!(
+            self.applied
+                .is_none_or(|before| before.index <= applied.index),
+            "entries are applied in order"
+        );
         for (key, value) in changes {
             assert!(key.len() <= MAX_KEY_BYTES, "a key fits in an index record");
             self.active_bytes += entry_bytes(&key, value.as_deref());
@@ -89,17 +97,26 @@ impl<R: Record> Layers<R> {
             records: std::mem::take(&mut self.active),
             bytes: std::mem::take(&mut self.active_bytes),
         };
-        self.frozen = std::iter::once(Arc::new(frozen)).chain(self.frozen.iter().cloned()).collect();
+        self.frozen = std::iter::once(Arc::new(frozen))
+            .chain(self.frozen.iter().cloned())
+            .collect();
         let next = self.undo.follow();
-        self.frozen_undo.push_back(std::mem::replace(&mut self.undo, next));
+        self.frozen_undo
+            .push_back(std::mem::replace(&mut self.undo, next));
         true
     }
 
     /// Drops the oldest frozen overlay: it is in the index.
     pub(crate) fn thaw(&mut self, mark: u64) {
-        let oldest = self.frozen.last().expect("an overlay that was fed is frozen");
+        let oldest = self
+            .frozen
+            .last()
+            .expect("an overlay that was fed is frozen");
         assert_eq!(oldest.mark, mark, "overlays are fed in order");
-        self.frozen = self.frozen[..self.frozen.len() - 1].iter().cloned().collect();
+        self.frozen = self.frozen[..self.frozen.len() - 1]
+            .iter()
+            .cloned()
+            .collect();
     }
 
     /// Bytes in memory, about.

@@ -1,6 +1,8 @@
 //! Reading logical records out of the packed blocks of the index.
 
-use super::block::{BLOCKS_END, Block, Entry, META_KEY, PART_BYTES, Large, Stored, block_key, part_key};
+use super::block::{
+    BLOCKS_END, Block, Entry, Large, META_KEY, PART_BYTES, Stored, block_key, part_key,
+};
 use super::fault::IndexError;
 use super::index::{Index, IndexChange};
 use super::record::Key;
@@ -41,7 +43,10 @@ pub(crate) struct Pass {
 
 impl Packed {
     pub(crate) fn new(index: Arc<dyn Index>) -> Self {
-        Self { index, moving: RwLock::new(()) }
+        Self {
+            index,
+            moving: RwLock::new(()),
+        }
     }
 
     pub(crate) fn index(&self) -> &Arc<dyn Index> {
@@ -60,22 +65,38 @@ impl Packed {
         if crc32fast::hash(&value) != crc {
             return Err(IndexError::Damaged("the completeness record".to_owned()));
         }
-        Ok(Some(Complete { mark: value.get_u64_le(), digest: value.get_u128_le() }))
+        Ok(Some(Complete {
+            mark: value.get_u64_le(),
+            digest: value.get_u128_le(),
+        }))
     }
 
     /// The block that would hold a key: the last one that is bound at or before it.
     pub(crate) fn block_at(&self, key: &[u8]) -> Result<Option<Block>, IndexError> {
         let first = block_key(&[]);
         let last = block_key(key);
-        let found = self.index.range(Bound::Included(&first), Bound::Included(&last), 1, true)?;
-        found.first().map(|(key, value)| Block::decode(key, value)).transpose()
+        let found = self
+            .index
+            .range(Bound::Included(&first), Bound::Included(&last), 1, true)?;
+        found
+            .first()
+            .map(|(key, value)| Block::decode(key, value))
+            .transpose()
     }
 
     /// The first block that is bound after this bound.
     pub(crate) fn block_after(&self, bound: &[u8]) -> Result<Option<Block>, IndexError> {
         let first = block_key(bound);
-        let found = self.index.range(Bound::Excluded(&first), Bound::Excluded(BLOCKS_END), 1, false)?;
-        found.first().map(|(key, value)| Block::decode(key, value)).transpose()
+        let found = self.index.range(
+            Bound::Excluded(&first),
+            Bound::Excluded(BLOCKS_END),
+            1,
+            false,
+        )?;
+        found
+            .first()
+            .map(|(key, value)| Block::decode(key, value))
+            .transpose()
     }
 
     /// The value under a key.
@@ -94,11 +115,17 @@ impl Packed {
                 }
             }
         }
-        Err(IndexError::Damaged(format!("parts of the value under {key:02x?} are missing")))
+        Err(IndexError::Damaged(format!(
+            "parts of the value under {key:02x?} are missing"
+        )))
     }
 
     /// A value in parts; `None` when it is being replaced (or is damaged).
-    pub(crate) fn read_large(&self, key: &[u8], large: &Large) -> Result<Option<Bytes>, IndexError> {
+    pub(crate) fn read_large(
+        &self,
+        key: &[u8],
+        large: &Large,
+    ) -> Result<Option<Bytes>, IndexError> {
         let mut value = BytesMut::new();
         for part in 0..large.parts() {
             match self.index.get(&part_key(key, large, part))? {
@@ -118,10 +145,19 @@ impl Packed {
         reverse: bool,
     ) -> Result<Pass, IndexError> {
         let _moving = self.moving.read().unwrap_or_else(PoisonError::into_inner);
-        if reverse { self.backward(from, to, want) } else { self.forward(from, to, want) }
+        if reverse {
+            self.backward(from, to, want)
+        } else {
+            self.forward(from, to, want)
+        }
     }
 
-    fn forward(&self, from: Bound<&[u8]>, to: Bound<&[u8]>, want: usize) -> Result<Pass, IndexError> {
+    fn forward(
+        &self,
+        from: Bound<&[u8]>,
+        to: Bound<&[u8]>,
+        want: usize,
+    ) -> Result<Pass, IndexError> {
         let mut records: Vec<(Key, Bytes)> = Vec::new();
         let start = match from {
             Bound::Included(key) | Bound::Excluded(key) => key,
@@ -143,14 +179,25 @@ impl Packed {
                 }
             }
             if records.len() >= want {
-                return Ok(Pass { records, finished: false });
+                return Ok(Pass {
+                    records,
+                    finished: false,
+                });
             }
             block = self.block_after(current.bound())?;
         }
-        Ok(Pass { records, finished: true })
+        Ok(Pass {
+            records,
+            finished: true,
+        })
     }
 
-    fn backward(&self, from: Bound<&[u8]>, to: Bound<&[u8]>, want: usize) -> Result<Pass, IndexError> {
+    fn backward(
+        &self,
+        from: Bound<&[u8]>,
+        to: Bound<&[u8]>,
+        want: usize,
+    ) -> Result<Pass, IndexError> {
         let mut records: Vec<(Key, Bytes)> = Vec::new();
         let mut block = self.last_block(to)?;
         while let Some(current) = block {
@@ -164,11 +211,17 @@ impl Packed {
                 break;
             }
             if records.len() >= want {
-                return Ok(Pass { records, finished: false });
+                return Ok(Pass {
+                    records,
+                    finished: false,
+                });
             }
             block = self.last_block(Bound::Excluded(current.bound()))?;
         }
-        Ok(Pass { records, finished: true })
+        Ok(Pass {
+            records,
+            finished: true,
+        })
     }
 
     fn last_block(&self, to: Bound<&[u8]>) -> Result<Option<Block>, IndexError> {
@@ -185,7 +238,10 @@ impl Packed {
             return Ok(None);
         }
         let found = self.index.range(Bound::Included(&first), end, 1, true)?;
-        found.first().map(|(key, value)| Block::decode(key, value)).transpose()
+        found
+            .first()
+            .map(|(key, value)| Block::decode(key, value))
+            .transpose()
     }
 
     fn take(&self, entry: Entry, records: &mut Vec<(Key, Bytes)>) -> Result<(), IndexError> {

@@ -51,7 +51,12 @@ impl FileHeader {
             FileKind::Delta => 2,
         });
         bytes.resize(16, 0);
-        for number in [self.mark, self.position.term, self.position.leader, self.position.index] {
+        for number in [
+            self.mark,
+            self.position.term,
+            self.position.leader,
+            self.position.index,
+        ] {
             bytes.extend_from_slice(&number.to_le_bytes());
         }
         bytes.resize(HEADER_BYTES - 4, 0);
@@ -76,7 +81,15 @@ impl FileHeader {
         bytes.advance(16);
         let mark = bytes.get_u64_le();
         let (term, leader, index) = (bytes.get_u64_le(), bytes.get_u64_le(), bytes.get_u64_le());
-        Some(Self { kind, mark, position: Position { term, leader, index } })
+        Some(Self {
+            kind,
+            mark,
+            position: Position {
+                term,
+                leader,
+                index,
+            },
+        })
     }
 }
 
@@ -94,11 +107,21 @@ pub(crate) struct RecordWriter {
 
 impl RecordWriter {
     /// Starts a file; what an earlier crash left at the path goes away.
-    pub(crate) fn create(disk: &dyn Disk, path: PathBuf, header: &FileHeader) -> Result<Self, StateError> {
-        if disk.exists(&path).map_err(StateError::io("look for", &path))? {
-            disk.remove(&path).map_err(StateError::io("remove", &path))?;
+    pub(crate) fn create(
+        disk: &dyn Disk,
+        path: PathBuf,
+        header: &FileHeader,
+    ) -> Result<Self, StateError> {
+        if disk
+            .exists(&path)
+            .map_err(StateError::io("look for", &path))?
+        {
+            disk.remove(&path)
+                .map_err(StateError::io("remove", &path))?;
         }
-        let file = disk.create(&path).map_err(StateError::io("create", &path))?;
+        let file = disk
+            .create(&path)
+            .map_err(StateError::io("create", &path))?;
         let mut writer = Self {
             file,
             path,
@@ -119,15 +142,23 @@ impl RecordWriter {
     }
 
     pub(crate) fn push(&mut self, key: &Key, value: Option<&[u8]>) -> Result<(), StateError> {
-        assert!(self.last_key.as_ref().is_none_or(|last| last < key), "records of a file are sorted");
+        assert!(
+            self.last_key.as_ref().is_none_or(|last| last < key),
+            "records of a file are sorted"
+        );
         assert!(key.len() <= MAX_KEY_BYTES, "a key fits in an index record");
-        assert!(value.is_none_or(|value| value.len() <= MAX_VALUE_BYTES), "a value fits in a mutation");
-        self.buffer.extend_from_slice(&word(key.len()).to_le_bytes());
+        assert!(
+            value.is_none_or(|value| value.len() <= MAX_VALUE_BYTES),
+            "a value fits in a mutation"
+        );
+        self.buffer
+            .extend_from_slice(&word(key.len()).to_le_bytes());
         self.buffer.extend_from_slice(key);
         match value {
             Some(value) => {
                 self.buffer.push(PUT);
-                self.buffer.extend_from_slice(&word(value.len()).to_le_bytes());
+                self.buffer
+                    .extend_from_slice(&word(value.len()).to_le_bytes());
                 self.buffer.extend_from_slice(value);
             }
             None => self.buffer.push(TOMBSTONE),
@@ -148,14 +179,17 @@ impl RecordWriter {
         } else {
             let crc = crc32fast::hash(&self.buffer[payload..]);
             let length = word(self.buffer.len() - payload);
-            self.buffer[self.block_start..self.block_start + 4].copy_from_slice(&length.to_le_bytes());
+            self.buffer[self.block_start..self.block_start + 4]
+                .copy_from_slice(&length.to_le_bytes());
             self.buffer[self.block_start + 4..payload].copy_from_slice(&crc.to_le_bytes());
         }
         self.write_buffer()
     }
 
     fn write_buffer(&mut self) -> Result<(), StateError> {
-        self.file.write_at(self.offset, &self.buffer).map_err(StateError::io("write", &self.path))?;
+        self.file
+            .write_at(self.offset, &self.buffer)
+            .map_err(StateError::io("write", &self.path))?;
         self.hasher.update(&self.buffer);
         self.offset += self.buffer.len() as u64;
         self.buffer.clear();
@@ -167,11 +201,14 @@ impl RecordWriter {
         self.end_block()?;
         self.buffer.extend_from_slice(&FOOTER_MARK.to_le_bytes());
         self.buffer.extend_from_slice(&self.count.to_le_bytes());
-        self.buffer.extend_from_slice(&self.hasher.digest128().to_le_bytes());
+        self.buffer
+            .extend_from_slice(&self.hasher.digest128().to_le_bytes());
         let crc = crc32fast::hash(&self.buffer);
         self.buffer.extend_from_slice(&crc.to_le_bytes());
         self.write_buffer()?;
-        self.file.sync_data().map_err(StateError::io("fsync", &self.path))?;
+        self.file
+            .sync_data()
+            .map_err(StateError::io("fsync", &self.path))?;
         Ok((self.offset, self.hasher.digest128()))
     }
 
@@ -186,7 +223,10 @@ fn word(length: usize) -> u32 {
 
 impl std::fmt::Debug for RecordWriter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RecordWriter").field("path", &self.path).field("count", &self.count).finish_non_exhaustive()
+        f.debug_struct("RecordWriter")
+            .field("path", &self.path)
+            .field("count", &self.count)
+            .finish_non_exhaustive()
     }
 }
 
@@ -214,7 +254,11 @@ impl RecordReader {
         let mut reader = Self {
             file,
             path: path.to_path_buf(),
-            header: FileHeader { kind: FileKind::Base, mark: 0, position: Position::default() },
+            header: FileHeader {
+                kind: FileKind::Base,
+                mark: 0,
+                position: Position::default(),
+            },
             offset: 0,
             end: len,
             block: Bytes::new(),
@@ -223,8 +267,8 @@ impl RecordReader {
             read: 0,
         };
         let header = reader.bytes(HEADER_BYTES)?;
-        reader.header =
-            FileHeader::decode(&header).ok_or_else(|| StateError::damaged(path, "its header is wrong"))?;
+        reader.header = FileHeader::decode(&header)
+            .ok_or_else(|| StateError::damaged(path, "its header is wrong"))?;
         Ok(reader)
     }
 
@@ -268,7 +312,11 @@ impl RecordReader {
             }
             _ => return Err(self.damaged("a record has an unknown tag")),
         };
-        if key.len() > MAX_KEY_BYTES || value.as_ref().is_some_and(|value| value.len() > MAX_VALUE_BYTES) {
+        if key.len() > MAX_KEY_BYTES
+            || value
+                .as_ref()
+                .is_some_and(|value| value.len() > MAX_VALUE_BYTES)
+        {
             return Err(self.damaged("a record is too long"));
         }
         self.count += 1;
@@ -289,7 +337,10 @@ impl RecordReader {
             footer.extend_from_slice(&self.bytes(FOOTER_BYTES - 8)?);
             let count = (&footer[4..12]).get_u64_le();
             let crc = (&footer[FOOTER_BYTES - 4..]).get_u32_le();
-            if crc32fast::hash(&footer[..FOOTER_BYTES - 4]) != crc || count != self.count || self.offset != self.end {
+            if crc32fast::hash(&footer[..FOOTER_BYTES - 4]) != crc
+                || count != self.count
+                || self.offset != self.end
+            {
                 return Err(self.damaged("its footer is wrong"));
             }
             return Ok(false);
@@ -336,7 +387,9 @@ pub(crate) fn read_exact(
     mut buffer: &mut [u8],
 ) -> Result<(), StateError> {
     while !buffer.is_empty() {
-        let count = file.read_at(offset, buffer).map_err(StateError::io("read", path))?;
+        let count = file
+            .read_at(offset, buffer)
+            .map_err(StateError::io("read", path))?;
         if count == 0 {
             return Err(StateError::damaged(path, "it is cut"));
         }
@@ -354,7 +407,8 @@ pub(crate) fn measure(disk: &dyn Disk, path: &Path) -> Result<(u64, u128), State
     let mut buffer = vec![0; VERIFY_BYTES];
     let mut offset = 0;
     while offset < len {
-        let count = usize::try_from((len - offset).min(VERIFY_BYTES as u64)).unwrap_or(VERIFY_BYTES);
+        let count =
+            usize::try_from((len - offset).min(VERIFY_BYTES as u64)).unwrap_or(VERIFY_BYTES);
         read_exact(&*file, path, offset, &mut buffer[..count])?;
         hasher.update(&buffer[..count]);
         offset += count as u64;

@@ -159,7 +159,12 @@ impl Wake {
         let mut woken = self.woken.lock().unwrap_or_else(PoisonError::into_inner);
         while !*woken {
             match at_most {
-                None => woken = self.condvar.wait(woken).unwrap_or_else(PoisonError::into_inner),
+                None => {
+                    woken = self
+                        .condvar
+                        .wait(woken)
+                        .unwrap_or_else(PoisonError::into_inner)
+                }
                 Some(at_most) => {
                     let waited = self.condvar.wait_timeout(woken, at_most);
                     woken = waited.unwrap_or_else(PoisonError::into_inner).0;

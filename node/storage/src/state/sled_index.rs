@@ -36,7 +36,10 @@ impl SledIndexFactory {
     /// As [`SledIndexFactory::new`], with a given boot id: tests play a restart of the machine.
     #[must_use]
     pub fn with_boot_id(cache_bytes: u64, boot_id: &str) -> Self {
-        Self { cache_bytes, boot_id: boot_id.to_owned() }
+        Self {
+            cache_bytes,
+            boot_id: boot_id.to_owned(),
+        }
     }
 
     fn trusted(&self, dir: &Path) -> bool {
@@ -54,9 +57,12 @@ impl SledIndexFactory {
 
     fn open_database(&self, dir: &Path) -> Result<Arc<dyn Index>, IndexError> {
         let path = dir.join(DATABASE);
-        remove_unfinished_snapshots(&path).map_err(store("remove an unfinished snapshot of the index"))?;
-        let config =
-            sled::Config::new().path(&path).cache_capacity(self.cache_bytes).flush_every_ms(Some(500));
+        remove_unfinished_snapshots(&path)
+            .map_err(store("remove an unfinished snapshot of the index"))?;
+        let config = sled::Config::new()
+            .path(&path)
+            .cache_capacity(self.cache_bytes)
+            .flush_every_ms(Some(500));
         // A damaged database can panic inside open.
         match catch_unwind(AssertUnwindSafe(|| config.open())) {
             Ok(Ok(database)) => Ok(Arc::new(SledIndex { database })),
@@ -71,17 +77,22 @@ impl IndexFactory for SledIndexFactory {
         if self.trusted(dir) {
             match self.open_database(dir) {
                 Ok(index) => return Ok(index),
-                Err(error) => tracing::warn!(%error, "the index does not open: it is rebuilt from the state files"),
+                Err(error) => {
+                    tracing::warn!(%error, "the index does not open: it is rebuilt from the state files")
+                }
             }
         }
         self.discard(dir)?;
-        self.write_marker(dir).map_err(store("mark the index as in use"))?;
+        self.write_marker(dir)
+            .map_err(store("mark the index as in use"))?;
         self.open_database(dir)
     }
 
     fn discard(&self, dir: &Path) -> Result<(), IndexError> {
         match fs::remove_dir_all(dir) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(store("remove the index")(error)),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(store("remove the index")(error))
+            }
             Ok(()) | Err(_) => Ok(()),
         }
     }
@@ -95,7 +106,11 @@ fn remove_unfinished_snapshots(database: &Path) -> io::Result<()> {
     };
     for entry in entries {
         let path: PathBuf = entry?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         if name.starts_with("snap.") && name.ends_with(".generating") {
             fs::remove_file(&path)?;
         }

@@ -22,7 +22,8 @@ pub(crate) fn remove_staged(disk: &dyn Disk, dir: &Path) -> Result<(), StateErro
     for name in disk.list(dir).map_err(StateError::io("list", dir))? {
         if name.ends_with(STAGED_SUFFIX) {
             let path = dir.join(&name);
-            disk.remove(&path).map_err(StateError::io("remove", &path))?;
+            disk.remove(&path)
+                .map_err(StateError::io("remove", &path))?;
         }
     }
     Ok(())
@@ -67,7 +68,14 @@ impl Staging {
                 None => missing.push(entry.clone()),
             }
         }
-        Ok(Self { disk, dir: dir.to_path_buf(), manifest, missing, present, open: BTreeMap::new() })
+        Ok(Self {
+            disk,
+            dir: dir.to_path_buf(),
+            manifest,
+            missing,
+            present,
+            open: BTreeMap::new(),
+        })
     }
 
     /// The files that must be written, with their lengths.
@@ -82,21 +90,33 @@ impl Staging {
     /// [`StateError::Staged`] for bytes outside of what is missing, [`StateError::Io`].
     pub fn write(&mut self, name: &str, offset: u64, bytes: &[u8]) -> Result<(), StateError> {
         let Some(entry) = self.missing.iter().find(|entry| entry.name == name) else {
-            return Err(StateError::Staged(format!("{name:?} is not a file that is missing")));
+            return Err(StateError::Staged(format!(
+                "{name:?} is not a file that is missing"
+            )));
         };
-        if offset.checked_add(bytes.len() as u64).is_none_or(|end| end > entry.len) {
-            return Err(StateError::Staged(format!("{name} is only {} bytes long", entry.len)));
+        if offset
+            .checked_add(bytes.len() as u64)
+            .is_none_or(|end| end > entry.len)
+        {
+            return Err(StateError::Staged(format!(
+                "{name} is only {} bytes long",
+                entry.len
+            )));
         }
         let path = staged_path(&self.dir, name);
         let file = match self.open.get(name) {
             Some(file) => file.clone(),
             None => {
-                let file = self.disk.create(&path).map_err(StateError::io("create", &path))?;
+                let file = self
+                    .disk
+                    .create(&path)
+                    .map_err(StateError::io("create", &path))?;
                 self.open.insert(name.to_owned(), file.clone());
                 file
             }
         };
-        file.write_at(offset, bytes).map_err(StateError::io("write", &path))
+        file.write_at(offset, bytes)
+            .map_err(StateError::io("write", &path))
     }
 
     /// Fsyncs and checks every received file.
@@ -108,11 +128,22 @@ impl Staging {
         for entry in &self.missing {
             let path = staged_path(&self.dir, &entry.name);
             let Some(file) = self.open.get(&entry.name) else {
-                return Err(StateError::Staged(format!("{} was not received", entry.name)));
+                return Err(StateError::Staged(format!(
+                    "{} was not received",
+                    entry.name
+                )));
             };
             file.sync_data().map_err(StateError::io("fsync", &path))?;
-            let is_base = self.manifest.base.as_ref().is_some_and(|base| base.name == entry.name);
-            let kind = if is_base { FileKind::Base } else { FileKind::Delta };
+            let is_base = self
+                .manifest
+                .base
+                .as_ref()
+                .is_some_and(|base| base.name == entry.name);
+            let kind = if is_base {
+                FileKind::Base
+            } else {
+                FileKind::Delta
+            };
             match check_file(&*self.disk, &path, entry, kind) {
                 Err(StateError::Damaged { what, .. }) => {
                     return Err(StateError::Staged(format!("{}: {what}", entry.name)));
@@ -120,7 +151,13 @@ impl Staging {
                 checked => checked?,
             }
         }
-        self.disk.sync_dir(&self.dir).map_err(StateError::io("fsync", &self.dir))?;
-        Ok(Staged { manifest: self.manifest, moved: self.missing, present: self.present })
+        self.disk
+            .sync_dir(&self.dir)
+            .map_err(StateError::io("fsync", &self.dir))?;
+        Ok(Staged {
+            manifest: self.manifest,
+            moved: self.missing,
+            present: self.present,
+        })
     }
 }

@@ -51,7 +51,10 @@ impl UndoNode {
             undone.values.entry(key).or_insert(value);
         }
         if undone.bytes > limit {
-            *undone = Undone { expired: true, ..Undone::default() };
+            *undone = Undone {
+                expired: true,
+                ..Undone::default()
+            };
         }
     }
 
@@ -59,7 +62,10 @@ impl UndoNode {
     pub(crate) fn get(self: &Arc<Self>, key: &[u8]) -> Result<Option<Option<Bytes>>, Expired> {
         let mut node = Some(self);
         while let Some(current) = node {
-            let undone = current.undone.read().unwrap_or_else(PoisonError::into_inner);
+            let undone = current
+                .undone
+                .read()
+                .unwrap_or_else(PoisonError::into_inner);
             if undone.expired {
                 return Err(Expired);
             }
@@ -80,7 +86,10 @@ impl UndoNode {
         let mut found = BTreeMap::new();
         let mut node = Some(self);
         while let Some(current) = node {
-            let undone = current.undone.read().unwrap_or_else(PoisonError::into_inner);
+            let undone = current
+                .undone
+                .read()
+                .unwrap_or_else(PoisonError::into_inner);
             if undone.expired {
                 return Err(Expired);
             }

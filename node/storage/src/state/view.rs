@@ -40,7 +40,9 @@ impl<R> Clone for View<R> {
 
 impl<R> std::fmt::Debug for View<R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("View").field("applied", &self.applied).finish_non_exhaustive()
+        f.debug_struct("View")
+            .field("applied", &self.applied)
+            .finish_non_exhaustive()
     }
 }
 
@@ -99,8 +101,10 @@ impl<R: Record> View<R> {
         if is_empty_range(from, to) {
             return Ok(found);
         }
-        let mut layers: Vec<Peekable<LayerIter<'_, R>>> =
-            self.layers().map(|layer| layer_iter(layer, from, to, reverse).peekable()).collect();
+        let mut layers: Vec<Peekable<LayerIter<'_, R>>> = self
+            .layers()
+            .map(|layer| layer_iter(layer, from, to, reverse).peekable())
+            .collect();
         let mut at_rest = AtRest {
             packed: &self.packed,
             undo: &self.undo,
@@ -115,7 +119,9 @@ impl<R: Record> View<R> {
             let mut next = at_rest.peek()?.cloned();
             for layer in &mut layers {
                 if let Some((key, _)) = layer.peek()
-                    && next.as_ref().is_none_or(|next| if reverse { *key > next } else { *key < next })
+                    && next
+                        .as_ref()
+                        .is_none_or(|next| if reverse { *key > next } else { *key < next })
                 {
                     next = Some((*key).clone());
                 }
@@ -159,11 +165,20 @@ fn layer_iter<'a, R>(
     reverse: bool,
 ) -> LayerIter<'a, R> {
     let range = layer.range::<_, [u8]>((from, to));
-    if reverse { Box::new(range.rev()) } else { Box::new(range) }
+    if reverse {
+        Box::new(range.rev())
+    } else {
+        Box::new(range)
+    }
 }
 
 fn decode<R: Record>(key: &[u8], value: &Bytes) -> Result<Arc<R>, StateFault> {
-    R::decode(value).map(Arc::new).map_err(|source| StateFault::Undecodable { key: key.to_vec(), source })
+    R::decode(value)
+        .map(Arc::new)
+        .map_err(|source| StateFault::Undecodable {
+            key: key.to_vec(),
+            source,
+        })
 }
 
 /// The records of the index in a range, with old values put back, in passes.
@@ -196,7 +211,11 @@ impl AtRest<'_> {
     fn fill(&mut self) -> Result<(), StateFault> {
         let (from, to) = (borrow(&self.from), borrow(&self.to));
         let pass = self.packed.pass(from, to, self.want, self.reverse)?;
-        let last = if pass.finished { None } else { pass.records.last().map(|(key, _)| key.clone()) };
+        let last = if pass.finished {
+            None
+        } else {
+            pass.records.last().map(|(key, _)| key.clone())
+        };
         let undone = match (&last, self.reverse) {
             (None, _) => self.undo.range(from, to)?,
             (Some(last), false) => self.undo.range(from, Bound::Included(last))?,
@@ -230,7 +249,11 @@ fn put_back(
             None => sorted.remove(&key),
         };
     }
-    if reverse { sorted.into_iter().rev().collect() } else { sorted.into_iter().collect() }
+    if reverse {
+        sorted.into_iter().rev().collect()
+    } else {
+        sorted.into_iter().collect()
+    }
 }
 
 fn own(bound: Bound<&[u8]>) -> Bound<Vec<u8>> {

@@ -1,6 +1,8 @@
 //! Power cuts at any point: the durable mark stays, whole.
 
-use super::fixture::{Model, Numbers, Rig, assert_same, change_model, open, position, small_options};
+use super::fixture::{
+    Model, Numbers, Rig, assert_same, change_model, open, position, small_options,
+};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -29,13 +31,20 @@ fn run(seed: u64, calls: u64, loss: CrashLoss) -> bool {
         for index in 1..=40 {
             let changes = numbers.changes();
             change_model(&mut model, &changes);
-            let changes = changes.into_iter().map(|(key, value)| (key, value.map(Arc::new))).collect();
+            let changes = changes
+                .into_iter()
+                .map(|(key, value)| (key, value.map(Arc::new)))
+                .collect();
             store.merge(changes, position(index));
             past.insert(index, model.clone());
             if index % 4 == 0 {
                 store.mark(Bytes::new());
                 cut = keeper.settle().is_err();
-                durable = store.durable().borrow().position.map_or(0, |position| position.index);
+                durable = store
+                    .durable()
+                    .borrow()
+                    .position
+                    .map_or(0, |position| position.index);
                 if cut {
                     break;
                 }
@@ -44,15 +53,25 @@ fn run(seed: u64, calls: u64, loss: CrashLoss) -> bool {
     }
     let disk = disk.crash(loss);
     // In every third case the machine's loss takes the index too.
-    let factory: Arc<dyn IndexFactory> =
-        if calls.is_multiple_of(3) { Arc::new(MemoryIndexFactory::new()) } else { factory };
+    let factory: Arc<dyn IndexFactory> = if calls.is_multiple_of(3) {
+        Arc::new(MemoryIndexFactory::new())
+    } else {
+        factory
+    };
     let mut rig = Rig::on(disk, factory, small_options());
     let applied = rig.store.applied().map_or(0, |position| position.index);
-    assert!(applied >= durable, "{what}: {applied} after {durable} was durable");
+    assert!(
+        applied >= durable,
+        "{what}: {applied} after {durable} was durable"
+    );
     assert!(applied.is_multiple_of(4), "{what}: a mark");
     let mut model = past[&applied].clone();
     assert_same(&rig.store.view(), &model, &what);
-    assert_eq!(rig.store.digests().last().copied(), rig.store.recompute_digest().unwrap(), "{what}");
+    assert_eq!(
+        rig.store.digests().last().copied(),
+        rig.store.recompute_digest().unwrap(),
+        "{what}"
+    );
     // And it goes on.
     for _ in 0..3 {
         let changes = numbers.changes();
@@ -62,7 +81,11 @@ fn run(seed: u64, calls: u64, loss: CrashLoss) -> bool {
         rig.keeper.settle().unwrap();
     }
     assert_same(&rig.store.view(), &model, &what);
-    assert_eq!(rig.store.digests().last().copied(), rig.store.recompute_digest().unwrap(), "{what}");
+    assert_eq!(
+        rig.store.digests().last().copied(),
+        rig.store.recompute_digest().unwrap(),
+        "{what}"
+    );
     cut
 }
 
@@ -111,7 +134,11 @@ fn a_feed_that_was_cut_off_is_repeated() {
         let disk = rig.disk.crash(CrashLoss::Nothing);
         let rig = rig.reopen(disk);
         assert_same(&rig.store.view(), &model, &format!("{steps} steps"));
-        assert_eq!(rig.store.digests().last().copied(), rig.store.recompute_digest().unwrap(), "{steps} steps");
+        assert_eq!(
+            rig.store.digests().last().copied(),
+            rig.store.recompute_digest().unwrap(),
+            "{steps} steps"
+        );
     }
 }
 
@@ -131,13 +158,18 @@ struct LaggingIndex {
 impl IndexFactory for Lagging {
     fn open(&self, _dir: &Path) -> Result<Arc<dyn Index>, IndexError> {
         let mut batches = self.batches.lock().unwrap();
-        let kept = batches.len().saturating_sub(self.lost.load(Ordering::Relaxed));
+        let kept = batches
+            .len()
+            .saturating_sub(self.lost.load(Ordering::Relaxed));
         batches.truncate(kept);
         let shown = MemoryIndex::default();
         for batch in batches.iter() {
             shown.apply_batch(batch.clone())?;
         }
-        Ok(Arc::new(LaggingIndex { shown, batches: self.batches.clone() }))
+        Ok(Arc::new(LaggingIndex {
+            shown,
+            batches: self.batches.clone(),
+        }))
     }
 
     fn discard(&self, _dir: &Path) -> Result<(), IndexError> {
@@ -175,7 +207,10 @@ impl Index for LaggingIndex {
 fn an_index_that_lost_its_newest_batches_is_fed_again() {
     // Once with new bases, once with deltas that are merged into one.
     for merge_min_bytes in [3_000, 1 << 40] {
-        let options = StateOptions { merge_min_bytes, ..small_options() };
+        let options = StateOptions {
+            merge_min_bytes,
+            ..small_options()
+        };
         for lost in 0..60 {
             let factory = Arc::new(Lagging::default());
             let mut rig = Rig::on(SimulatedDisk::new(), factory.clone(), options);
@@ -208,5 +243,8 @@ fn a_failed_fsync_stops_the_keeper_for_good() {
     rig.mark();
     rig.keeper.settle().unwrap_err();
     assert_eq!(rig.store.durable().borrow().mark, 0);
-    assert!(!rig.store.wait_for_room(), "nobody waits for a keeper that is gone");
+    assert!(
+        !rig.store.wait_for_room(),
+        "nobody waits for a keeper that is gone"
+    );
 }

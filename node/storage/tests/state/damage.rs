@@ -41,12 +41,20 @@ fn refused(rig: &Rig, name: &str) -> bool {
 fn a_flipped_bit_in_any_file_is_refused() {
     let rig = rested();
     let mut numbers = Numbers::new(2);
-    let files: Vec<_> = rig.disk.files().into_iter().filter(|(path, _)| path.starts_with(&rig.dir)).collect();
+    let files: Vec<_> = rig
+        .disk
+        .files()
+        .into_iter()
+        .filter(|(path, _)| path.starts_with(&rig.dir))
+        .collect();
     assert!(files.len() >= 4, "{files:?}");
     for (path, len) in files {
         let name = path.file_name().unwrap().to_str().unwrap().to_owned();
         let ends = [0, len - 1];
-        let offsets = ends.into_iter().chain((0..6).map(|_| numbers.below(len))).collect::<Vec<_>>();
+        let offsets = ends
+            .into_iter()
+            .chain((0..6).map(|_| numbers.below(len)))
+            .collect::<Vec<_>>();
         for offset in offsets {
             let bit = u8::try_from(numbers.below(8)).unwrap();
             rig.disk.flip_bit(&path, offset, bit).unwrap();
@@ -60,7 +68,13 @@ fn a_flipped_bit_in_any_file_is_refused() {
 #[test]
 fn a_cut_or_missing_file_is_refused() {
     let rig = rested();
-    let names: Vec<String> = rig.store.manifest().manifest().files().map(|file| file.name.clone()).collect();
+    let names: Vec<String> = rig
+        .store
+        .manifest()
+        .manifest()
+        .files()
+        .map(|file| file.name.clone())
+        .collect();
     for name in names.iter().map(String::as_str).chain(["MANIFEST"]) {
         let path = rig.dir.join(name);
         let file = rig.disk.open(&path).unwrap();
@@ -107,7 +121,11 @@ fn a_damaged_index_is_rebuilt_from_the_files() {
     let factory: Arc<dyn IndexFactory> = Arc::new(Spoiled(MemoryIndexFactory::new()));
     let expected = all(&rested.store.view());
     let digest = rested.store.digests().last().copied();
-    let first = Rig::on(rested.disk.crash(CrashLoss::Nothing), factory, small_options());
+    let first = Rig::on(
+        rested.disk.crash(CrashLoss::Nothing),
+        factory,
+        small_options(),
+    );
     let disk = first.disk.crash(CrashLoss::Nothing);
     let again = first.reopen(disk);
     assert!(all(&again.store.view()) == expected);
@@ -120,7 +138,9 @@ fn sled_is_believed_within_one_boot_only_and_its_damage_is_survived() {
     let dir = directory.path().join("index-1");
     let fill = |factory: &SledIndexFactory| {
         let index = factory.open(&dir).unwrap();
-        index.apply_batch(vec![(b"key".to_vec(), Some(b"value".to_vec()))]).unwrap();
+        index
+            .apply_batch(vec![(b"key".to_vec(), Some(b"value".to_vec()))])
+            .unwrap();
         index.flush().unwrap();
     };
     let value = |factory: &SledIndexFactory| factory.open(&dir).unwrap().get(b"key").unwrap();
@@ -129,7 +149,11 @@ fn sled_is_believed_within_one_boot_only_and_its_damage_is_survived() {
     fill(&first_boot);
     assert_eq!(value(&first_boot).as_deref(), Some(&b"value"[..]));
     // A kill while sled writes its snapshot would make it unusable.
-    fs::write(dir.join("sled").join("snap.0000000000000001.generating"), b"half").unwrap();
+    fs::write(
+        dir.join("sled").join("snap.0000000000000001.generating"),
+        b"half",
+    )
+    .unwrap();
     assert_eq!(value(&first_boot).as_deref(), Some(&b"value"[..]));
     assert_eq!(value(&second_boot), None, "after another boot");
     fill(&second_boot);

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use steadfast_storage::Position;
 use steadfast_storage::disk::{Disk, SimulatedDisk};
 use steadfast_storage::state::{
-    DecodeError, IndexFactory, Keeper, Key, MemoryIndexFactory, Record, StateError, StateOptions, StateStore, View,
+    DecodeError, IndexFactory, Keeper, Key, MemoryIndexFactory, Record, StateError, StateOptions,
+    StateStore, View,
 };
 
 /// A record that is its bytes.
@@ -99,14 +100,20 @@ impl Numbers {
     /// Changes of one entry: mostly puts.
     pub(crate) fn changes(&mut self) -> Vec<(Key, Option<Text>)> {
         let count = 1 + self.below(12);
-        (0..count).map(|_| (self.key(), (self.below(5) > 1).then(|| self.value()))).collect()
+        (0..count)
+            .map(|_| (self.key(), (self.below(5) > 1).then(|| self.value())))
+            .collect()
     }
 }
 
 pub(crate) type Model = BTreeMap<Key, Text>;
 
 pub(crate) fn position(index: u64) -> Position {
-    Position { term: 1, leader: 1, index }
+    Position {
+        term: 1,
+        leader: 1,
+        index,
+    }
 }
 
 /// A store on a simulated disk with its keeper, driven by hand.
@@ -121,18 +128,35 @@ pub(crate) struct Rig {
 
 impl Rig {
     pub(crate) fn new(options: StateOptions) -> Self {
-        Self::on(SimulatedDisk::new(), Arc::new(MemoryIndexFactory::new()), options)
+        Self::on(
+            SimulatedDisk::new(),
+            Arc::new(MemoryIndexFactory::new()),
+            options,
+        )
     }
 
-    pub(crate) fn on(disk: SimulatedDisk, factory: Arc<dyn IndexFactory>, options: StateOptions) -> Self {
+    pub(crate) fn on(
+        disk: SimulatedDisk,
+        factory: Arc<dyn IndexFactory>,
+        options: StateOptions,
+    ) -> Self {
         let dir = PathBuf::from("/node/state");
         let (store, keeper) = open(&disk, &factory, &dir, options).unwrap();
-        Self { disk, factory, dir, options, store, keeper }
+        Self {
+            disk,
+            factory,
+            dir,
+            options,
+            store,
+            keeper,
+        }
     }
 
     /// As after a restart of the process on this disk.
     pub(crate) fn reopen(self, disk: SimulatedDisk) -> Self {
-        let Self { factory, options, .. } = self;
+        let Self {
+            factory, options, ..
+        } = self;
         Self::on(disk, factory, options)
     }
 
@@ -141,12 +165,16 @@ impl Rig {
     }
 
     pub(crate) fn apply(&self, changes: Vec<(Key, Option<Text>)>) {
-        let changes = changes.into_iter().map(|(key, value)| (key, value.map(Arc::new))).collect();
+        let changes = changes
+            .into_iter()
+            .map(|(key, value)| (key, value.map(Arc::new)))
+            .collect();
         self.store.merge(changes, position(self.next_index()));
     }
 
     pub(crate) fn mark(&self) {
-        self.store.mark(Bytes::from(format!("meta {}", self.next_index() - 1)));
+        self.store
+            .mark(Bytes::from(format!("meta {}", self.next_index() - 1)));
     }
 }
 
@@ -170,16 +198,31 @@ pub(crate) fn change_model(model: &mut Model, changes: &[(Key, Option<Text>)]) {
 }
 
 pub(crate) fn all(view: &View<Text>) -> Model {
-    let found = view.scan(Bound::Unbounded, Bound::Unbounded, usize::MAX, false).unwrap();
-    found.into_iter().map(|(key, value)| (key, (*value).clone())).collect()
+    let found = view
+        .scan(Bound::Unbounded, Bound::Unbounded, usize::MAX, false)
+        .unwrap();
+    found
+        .into_iter()
+        .map(|(key, value)| (key, (*value).clone()))
+        .collect()
 }
 
 /// Compares a whole view with a model; differences are told by key only.
 pub(crate) fn assert_same(view: &View<Text>, model: &Model, what: &str) {
     let found = all(view);
-    let missing: Vec<_> = model.keys().filter(|key| !found.contains_key(*key)).collect();
-    let surplus: Vec<_> = found.keys().filter(|key| !model.contains_key(*key)).collect();
-    let wrong: Vec<_> = model.iter().filter(|(key, value)| found.get(*key).is_some_and(|f| f != *value)).map(|(k, _)| k).collect();
+    let missing: Vec<_> = model
+        .keys()
+        .filter(|key| !found.contains_key(*key))
+        .collect();
+    let surplus: Vec<_> = found
+        .keys()
+        .filter(|key| !model.contains_key(*key))
+        .collect();
+    let wrong: Vec<_> = model
+        .iter()
+        .filter(|(key, value)| found.get(*key).is_some_and(|f| f != *value))
+        .map(|(k, _)| k)
+        .collect();
     assert!(
         missing.is_empty() && surplus.is_empty() && wrong.is_empty(),
         "{what}: missing {missing:?}, surplus {surplus:?}, wrong {wrong:?}"
@@ -202,7 +245,10 @@ pub(crate) fn assert_reads(view: &View<Text>, model: &Model, numbers: &mut Numbe
         let reverse = numbers.below(2) == 0;
         let slice = |bound: &Bound<Key>| bound.clone().map(|key| key.to_vec());
         let (from, to) = (slice(&from), slice(&to));
-        let (from, to) = (from.as_ref().map(Vec::as_slice), to.as_ref().map(Vec::as_slice));
+        let (from, to) = (
+            from.as_ref().map(Vec::as_slice),
+            to.as_ref().map(Vec::as_slice),
+        );
         let found = view.scan(from, to, limit, reverse).unwrap();
         let inside = |key: &Key| {
             let after = match from {
@@ -223,6 +269,9 @@ pub(crate) fn assert_reads(view: &View<Text>, model: &Model, numbers: &mut Numbe
         }
         expected.truncate(limit);
         let found: Vec<_> = found.iter().map(|(key, value)| (key, &**value)).collect();
-        assert!(found == expected, "{what}: scan {from:?} {to:?} limit {limit} reverse {reverse}");
+        assert!(
+            found == expected,
+            "{what}: scan {from:?} {to:?} limit {limit} reverse {reverse}"
+        );
     }
 }

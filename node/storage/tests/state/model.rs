@@ -1,12 +1,16 @@
 //! Random entries, marks, keeper steps and restarts against a sorted map.
 
-use super::fixture::{Model, Numbers, Rig, Text, all, assert_reads, assert_same, change_model, small_options};
+use super::fixture::{
+    Model, Numbers, Rig, Text, all, assert_reads, assert_same, change_model, small_options,
+};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use steadfast_storage::disk::CrashLoss;
-use steadfast_storage::state::{IndexFactory, KeeperStep, MemoryIndexFactory, SledIndexFactory, StateOptions, StateStore};
+use steadfast_storage::state::{
+    IndexFactory, KeeperStep, MemoryIndexFactory, SledIndexFactory, StateOptions, StateStore,
+};
 
 /// What a log would keep: the model at each position that can still be asked for.
 type Past = BTreeMap<u64, Model>;
@@ -14,7 +18,11 @@ type Past = BTreeMap<u64, Model>;
 fn run(seed: u64, steps: u32, options: StateOptions) {
     let memory = Arc::new(MemoryIndexFactory::new());
     let factory: Arc<dyn IndexFactory> = memory.clone();
-    let mut rig = Rig::on(steadfast_storage::disk::SimulatedDisk::new(), factory, options);
+    let mut rig = Rig::on(
+        steadfast_storage::disk::SimulatedDisk::new(),
+        factory,
+        options,
+    );
     let mut numbers = Numbers::new(seed);
     let mut model = Model::new();
     let mut past = Past::from([(0, Model::new())]);
@@ -50,7 +58,11 @@ fn run(seed: u64, steps: u32, options: StateOptions) {
                     let applied = rig.store.applied().map_or(0, |applied| applied.index);
                     model = past[&applied].clone();
                     if applied > 0 {
-                        assert_eq!(rig.store.meta(), Bytes::from(format!("meta {applied}")), "{what}");
+                        assert_eq!(
+                            rig.store.meta(),
+                            Bytes::from(format!("meta {applied}")),
+                            "{what}"
+                        );
                     }
                     assert_same(&rig.store.view(), &model, &what);
                 }
@@ -80,7 +92,10 @@ fn run(seed: u64, steps: u32, options: StateOptions) {
     let digest = rig.store.digests().last().copied();
     assert_eq!(digest, rig.store.recompute_digest().unwrap(), "seed {seed}");
     assert_eq!(rig.keeper.step().unwrap(), KeeperStep::Idle);
-    assert!(rig.store.counters().deltas < options.merge_max_deltas as u64, "seed {seed}");
+    assert!(
+        rig.store.counters().deltas < options.merge_max_deltas as u64,
+        "seed {seed}"
+    );
 }
 
 #[test]
@@ -93,7 +108,15 @@ fn the_state_is_what_was_applied_through_marks_views_and_restarts() {
 #[test]
 fn deltas_are_merged_into_one_while_the_base_is_big() {
     for seed in 101..=115 {
-        run(seed, 200, StateOptions { merge_min_bytes: 1 << 40, merge_max_deltas: 4, ..small_options() });
+        run(
+            seed,
+            200,
+            StateOptions {
+                merge_min_bytes: 1 << 40,
+                merge_max_deltas: 4,
+                ..small_options()
+            },
+        );
     }
 }
 
@@ -101,8 +124,13 @@ fn deltas_are_merged_into_one_while_the_base_is_big() {
 fn sled_and_the_model_of_it_show_the_same() {
     let directory = tempfile::tempdir().unwrap();
     let index = directory.path().join("sled-index");
-    let factory: Arc<dyn IndexFactory> = Arc::new(InDirectory(SledIndexFactory::new(8 << 20), index));
-    let mut sled = Rig::on(steadfast_storage::disk::SimulatedDisk::new(), factory, small_options());
+    let factory: Arc<dyn IndexFactory> =
+        Arc::new(InDirectory(SledIndexFactory::new(8 << 20), index));
+    let mut sled = Rig::on(
+        steadfast_storage::disk::SimulatedDisk::new(),
+        factory,
+        small_options(),
+    );
     let mut memory = Rig::new(small_options());
     let mut numbers = Numbers::new(7);
     for round in 0..30 {
@@ -115,7 +143,11 @@ fn sled_and_the_model_of_it_show_the_same() {
         memory.mark();
         sled.keeper.settle().unwrap();
         memory.keeper.settle().unwrap();
-        assert_eq!(sled.store.digests().last(), memory.store.digests().last(), "round {round}");
+        assert_eq!(
+            sled.store.digests().last(),
+            memory.store.digests().last(),
+            "round {round}"
+        );
         if round == 20 {
             let disk = sled.disk.crash(CrashLoss::Nothing);
             sled = sled.reopen(disk);
@@ -135,7 +167,11 @@ impl InDirectory {
 }
 
 impl IndexFactory for InDirectory {
-    fn open(&self, dir: &Path) -> Result<Arc<dyn steadfast_storage::state::Index>, steadfast_storage::state::IndexError> {
+    fn open(
+        &self,
+        dir: &Path,
+    ) -> Result<Arc<dyn steadfast_storage::state::Index>, steadfast_storage::state::IndexError>
+    {
         self.0.open(&self.real(dir))
     }
 
@@ -188,11 +224,17 @@ fn a_thread_keeps_the_state_and_a_stop_ends_it() {
     let Rig { store, keeper, .. } = rig;
     let thread = std::thread::spawn(move || keeper.run());
     let mut durable = store.durable();
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
     for index in 1..=40 {
         assert!(store.wait_for_room());
         let mut numbers = Numbers::new(index);
-        let changes = numbers.changes().into_iter().map(|(key, value)| (key, value.map(Arc::new))).collect();
+        let changes = numbers
+            .changes()
+            .into_iter()
+            .map(|(key, value)| (key, value.map(Arc::new)))
+            .collect();
         store.merge(changes, super::fixture::position(index));
         store.mark(Bytes::new());
     }

@@ -66,6 +66,35 @@ async fn completion_is_retried_until_the_cluster_is_back() -> Result<(), Error> 
     Ok(())
 }
 
+/// Q2, scenario A for longer than SDKs repeat: the time-out path and the idempotency key.
+#[tokio::test]
+async fn outage_of_thirty_seconds_ends_with_the_time_out_and_one_charge() -> Result<(), Error> {
+    let mut shop = Shop::open("verbatim").await?;
+    shop.payments.delay(Duration::from_secs(2));
+    let _worker = shop.worker(1, "worker-1").await?;
+    let order = shop.order("q2a-30").await?;
+    shop.payments.wait_for_calls("q2a-30", 1).await?;
+    for id in shop.cluster.ids() {
+        shop.cluster.kill(id)?;
+    }
+    tokio::time::sleep(Duration::from_millis(30_000)).await;
+    for id in shop.cluster.ids() {
+        shop.cluster.restart(id)?;
+    }
+    let history = shop.closed(&order).await?;
+    assert_eq!(
+        event_types(&history).last(),
+        Some(&EventType::WorkflowExecutionCompleted)
+    );
+    let charges = shop.payments.charges("q2a-30");
+    assert!(
+        charges.calls.len() <= 2,
+        "one more call at most: {charges:?}"
+    );
+    assert_eq!(charges.charged, 1, "the customer pays once");
+    Ok(())
+}
+
 /// Q2, scenario B: the worker dies in mid-activity; the start-to-close time-out queues it again and
 /// the idempotency key makes the second call harmless.
 #[tokio::test]

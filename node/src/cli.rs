@@ -132,6 +132,7 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
     if let Err(error) = logging::start(&cli.global.log_level, cli.global.log_format, label) {
         return end(Err(Failure::Usage(error)));
     }
+    tell_panics();
     end(match cli.command {
         Command::Dev(args) => dev::run(*args),
         Command::Server(args) => server::run(*args),
@@ -140,6 +141,15 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
         Command::Bench(args) => bench::run(*args),
         Command::Inspect(args) => inspect::run(&args),
     })
+}
+
+/// A panic is a bug of ours: one line that can be reported, not a page.
+fn tell_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let what = panic.payload_as_str().unwrap_or("no text").replace('\n', " ");
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(place, "a bug, please report it: {what}");
+    }));
 }
 
 enum Parsed {

@@ -208,9 +208,7 @@ impl Matching {
             return None;
         }
         let line = state.lines.entry(queue.clone()).or_default();
-        let Some(waiter) = line.give_query(waiter) else {
-            return None;
-        };
+        let waiter = line.give_query(waiter)?;
         let look = !line.known_empty;
         line.waiting.push_front(waiter);
         state.waiting += 1;

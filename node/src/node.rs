@@ -160,7 +160,7 @@ pub struct Node {
     failed: watch::Sender<Option<String>>,
     grpc: Option<JoinHandle<()>>,
     tasks: Vec<JoinHandle<()>>,
-    raft_runtime: Option<Runtime>,
+    raft_runtime: Option<RaftRuntime>,
     threads_end: Vec<tokio::sync::oneshot::Receiver<()>>,
     directory: Directory,
 }
@@ -190,6 +190,7 @@ impl Node {
     ///
     /// # Errors
     /// [`StartError`].
+    #[expect(clippy::too_many_lines, reason = "the order of the start, to be read top to bottom")]
     pub async fn start_with(options: NodeOptions, seams: Seams) -> Result<Node, StartError> {
         // 1. Ports: the likeliest thing to be refused, and the cheapest to find out.
         let grpc_listener = listen("gRPC", &options.grpc_address).await?;
@@ -230,10 +231,11 @@ impl Node {
         };
         let (shard, machine, loops) = Shard::new(parts);
         let raft_runtime = match seams.threads {
-            Threads::Real => Some(raft_runtime()?),
+            Threads::Real => Some(RaftRuntime(Some(raft_runtime()?))),
             Threads::Inline => None,
         };
-        let raft_handle = raft_runtime.as_ref().map_or_else(Handle::current, |runtime| runtime.handle().clone());
+        let own = raft_runtime.as_ref().and_then(|runtime| runtime.0.as_ref());
+        let raft_handle = own.map_or_else(Handle::current, |runtime| runtime.handle().clone());
         let raft_options = raft_options(&options, &seams, &identity, &addresses);
         let exchange = Arc::new(shard.exchange());
         let poisoned = log.poisoned();
@@ -344,9 +346,7 @@ impl Node {
         if timeout(THREADS_END, all).await.is_err() {
             tracing::debug!("a thread is still busy");
         }
-        if let Some(runtime) = raft_runtime {
-            runtime.shutdown_background();
-        }
+        drop(raft_runtime);
         // Released last: nobody else may open what a thread still writes.
         drop(directory);
     }
@@ -398,6 +398,19 @@ fn raft_options(
         Threads::Inline => ApplyMode::Inline,
     };
     raft
+}
+
+/// Raft's own runtime. It may be dropped where nothing may block: a start that fails or is given
+/// up ends it as well as an orderly stop.
+#[derive(Debug)]
+struct RaftRuntime(Option<Runtime>);
+
+impl Drop for RaftRuntime {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 fn raft_runtime() -> io::Result<Runtime> {

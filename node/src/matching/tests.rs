@@ -164,6 +164,6 @@ async fn sticky_queues_are_named_after_ten_seconds_without_a_poll() {
         "a new leader knows nothing yet"
     );
     tokio::time::advance(STICKY_GRACE).await;
-    assert_eq!(matching.unattended(), [sticky.clone()]);
+    assert_eq!(matching.unattended(), std::slice::from_ref(&sticky));
     assert!(matching.unattended().is_empty());
 }

@@ -41,13 +41,10 @@ impl Core {
         match self.matching.assign(poll, task) {
             Some(Ok(())) => {}
             Some(Err(())) if mine => self.return_task(token(task).clone()),
-            Some(Err(())) => {}
-            None if mine => {
-                if !self.deliveries.deliver(poll, task) {
-                    self.return_task(token(task).clone());
-                }
+            None if mine && !self.deliveries.deliver(poll, task) => {
+                self.return_task(token(task).clone());
             }
-            None => {}
+            Some(Err(())) | None => {}
         }
     }
 

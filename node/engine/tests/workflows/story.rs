@@ -227,6 +227,7 @@ fn status(run: &Run) -> steadfast_proto::temporal::enums::v1::WorkflowExecutionS
     steadfast_proto::temporal::enums::v1::WorkflowExecutionStatus::try_from(run.status).unwrap()
 }
 
+#[expect(clippy::too_many_lines, reason = "one match")]
 fn facts(event: &HistoryEvent) -> String {
     let mut facts = String::new();
     let mut add = |name: &str, value: String| {

@@ -15,6 +15,7 @@ use steadfast_storage::state::{
 /// What a log would keep: the model at each position that can still be asked for.
 type Past = BTreeMap<u64, Model>;
 
+#[expect(clippy::too_many_lines, reason = "one match over random steps")]
 fn run(seed: u64, steps: u32, options: StateOptions) {
     let memory = Arc::new(MemoryIndexFactory::new());
     let factory: Arc<dyn IndexFactory> = memory.clone();

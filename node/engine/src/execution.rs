@@ -20,6 +20,7 @@ mod links;
 mod next_run;
 mod open;
 mod own_search_attributes;
+mod reset_points;
 mod workflow_task;
 
 pub use close::Closing;
@@ -29,6 +30,7 @@ pub(crate) use next_run::Continuation;
 pub use next_run::NextRun;
 pub use open::Opening;
 pub(crate) use open::new_run_id;
+pub use reset_points::reset_points;
 pub use workflow_task::{DEFAULT_TASK_TIMEOUT, TASK_TIMEOUT_MAX, TaskFailure};
 pub(crate) use workflow_task::{HISTORY_SERVICE, poll_text};
 

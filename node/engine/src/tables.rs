@@ -26,7 +26,7 @@ pub use namespace::Namespace;
 pub use queue::QueueTask;
 pub use request::RequestRecord;
 pub use run::{
-    BranchPart, CloseState, LastCompletion, ParentRef, RetryState, Run, RunTimes, StickyQueue,
+    BranchPart, CloseState, LastCompletion, ParentRef, ResetPoint, RetryState, Run, RunTimes, StickyQueue,
     WorkflowTask, WorkflowTaskKind, WorkflowTaskPhase,
 };
 pub use timer::UserTimer;

@@ -43,7 +43,7 @@ pub(super) fn apply(
         last_completion_result: attributes.last_completion_result.clone(),
     };
     let started = started_attributes(execution, &attributes, policy, search_attributes.clone());
-    let next = execution.next_run(started, continuation);
+    let next = execution.next_run(started, continuation)?;
     let new_execution_run_id = next.run_id().to_owned();
     completion.next_run = Some(next);
     #[expect(deprecated, reason = "Temporal still writes these fields")]

@@ -54,11 +54,15 @@ impl Execution<'_, '_> {
             new_execution_run_id: closing.new_execution_run_id,
             event_id,
         });
-        let namespace = self.set.namespace(self.run.run.namespace)?;
-        let retention = namespace.map_or(RETENTION_DEFAULT, |namespace| namespace.retention);
-        self.add_due(self.set.now.after(retention), DueKind::Retention);
+        self.add_due(self.set.now.after(self.retention()?), DueKind::Retention);
         self.closed_here = true;
         Ok(())
+    }
+
+    /// How long the run is kept once it is closed.
+    pub(super) fn retention(&self) -> Result<Span, Fault> {
+        let namespace = self.set.namespace(self.run.run.namespace)?;
+        Ok(namespace.map_or(RETENTION_DEFAULT, |namespace| namespace.retention))
     }
 
     fn disarm_timers(&mut self) -> Result<(), Fault> {

@@ -164,15 +164,18 @@ impl Execution<'_, '_> {
 
     fn next_run_like_this(&mut self, continuation: Continuation) -> Result<NextRun, Fault> {
         let started = self.started_attributes_of_run()?;
-        Ok(self.next_run(started, continuation))
+        self.next_run(started, continuation)
     }
 
     /// The next run, from its started event but for the chain.
+    ///
+    /// # Errors
+    /// [`Fault`] when storage is broken.
     pub(crate) fn next_run(
         &mut self,
         mut started: WorkflowExecutionStartedEventAttributes,
         continuation: Continuation,
-    ) -> NextRun {
+    ) -> Result<NextRun, Fault> {
         let (number, run_id) = new_run_id(self.set);
         debug_assert_eq!(run_number(&run_id), Some(number));
         started
@@ -188,6 +191,7 @@ impl Execution<'_, '_> {
         started.continued_failure = continuation.failure;
         started.last_completion_result = continuation.last_completion_result;
         started.workflow_id.clone_from(&self.run.run.workflow_id);
+        started.prev_auto_reset_points = self.reset_points_for_next_run()?;
         started.identity = String::new();
         started.eager_execution_accepted = false;
         let run = RunRef {
@@ -197,14 +201,14 @@ impl Execution<'_, '_> {
         // The request id names the new run's start in the error that a second start gets.
         let request_id = crate::id::uuid_text(&self.set.draw());
         let (user_metadata, links) = (None, Vec::new());
-        NextRun(Opening {
+        Ok(NextRun(Opening {
             run,
             run_id,
             request_id,
             started,
             user_metadata,
             links,
-        })
+        }))
     }
 
     /// A back-off, at least what is missing from the run's life to the least interval between two

@@ -1,6 +1,7 @@
 //! Opening a new run: its record, its started event and its first due times.
 
 use super::Execution;
+use super::reset_points::carried_reset_points;
 use crate::event::{Attributes, NewEvent};
 use crate::id::RunRef;
 use crate::proto::Proto;
@@ -139,6 +140,7 @@ fn new_run(opening: &Opening, now: Timestamp) -> Run {
         sticky: None,
         last_completion: None,
         worker_version: None,
+        reset_points: carried_reset_points(started.prev_auto_reset_points.as_ref()),
         cancel_requested: false,
         cancel_request_id: String::new(),
         close_attempted: false,

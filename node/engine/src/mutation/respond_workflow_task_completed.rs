@@ -134,7 +134,7 @@ fn complete(
         return Err(task_not_found().into());
     };
     let completed_event_id = execution.add_event(completed_attributes(&task, request));
-    remember_worker(&mut execution, request);
+    remember_worker(&mut execution, request, completed_event_id);
     let mut completion = Completion {
         request,
         namespace,
@@ -241,10 +241,11 @@ fn completed_attributes(
 }
 
 /// The worker's own queue and version, as it says them with each completion.
-#[expect(deprecated, reason = "workers still send the stamp")]
+#[expect(deprecated, reason = "workers still send the stamp and the checksum")]
 fn remember_worker(
     execution: &mut Execution<'_, '_>,
     request: &RespondWorkflowTaskCompletedRequest,
+    completed_event_id: i64,
 ) {
     let sticky = request.sticky_attributes.as_ref().and_then(|sticky| {
         let name = sticky.worker_task_queue.as_ref()?.name.clone();
@@ -277,6 +278,8 @@ fn remember_worker(
             .map(|stamp| stamp.build_id.as_str()),
     );
     execution.set_worker_version(version);
+    let build_id = stamp.map_or("", |stamp| &stamp.build_id);
+    execution.note_reset_point(&request.binary_checksum, build_id, completed_event_id);
 }
 
 /// The task fails because of a command; the call is refused, and the state changes all the same.

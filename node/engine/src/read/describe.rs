@@ -43,6 +43,8 @@ pub fn workflow_execution(
             .collect::<Result<_, _>>()?
     };
     let mut info = execution_info(run);
+    info.auto_reset_points =
+        (!run.reset_points.is_empty()).then(|| crate::execution::reset_points(run));
     info.history_length = run.next_event_id - 1;
     info.history_size_bytes = run.history_bytes;
     info.state_transition_count = run.state_transitions;

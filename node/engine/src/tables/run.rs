@@ -86,6 +86,8 @@ pub struct Run {
     pub last_completion: Option<LastCompletion>,
     /// Version of the worker that last completed a workflow task.
     pub worker_version: Option<WorkerVersion>,
+    /// Where each build in the chain first completed a workflow task; 20 at most.
+    pub reset_points: Vec<ResetPoint>,
     /// Whether cancellation was requested, and by which request id.
     pub cancel_requested: bool,
     /// Request id of the cancel request.
@@ -111,6 +113,23 @@ pub struct LastCompletion {
     pub new_task_claim: u64,
     /// Scheduled event ids of the activities that the answer carried as started.
     pub eager_activities: Vec<i64>,
+}
+
+/// Where a build of the chain's workers first completed a workflow task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResetPoint {
+    /// The build, as older workers name it.
+    pub binary_checksum: String,
+    /// The build, as newer workers name it.
+    pub build_id: String,
+    /// The run it happened in; empty for the run that holds the point, which knows its id.
+    pub run_id: String,
+    /// The completed event.
+    pub completed_event_id: i64,
+    /// When.
+    pub created_at: Timestamp,
+    /// When that run's retention ends; zero for the run that holds the point.
+    pub expires_at: Timestamp,
 }
 
 /// How a run closed.

@@ -3,6 +3,7 @@
 use super::event_text::event_text;
 use super::{Args, Script, kind_text};
 use steadfast_engine::tables::{Activity, ActivityState, Record, Run, Tables, keys};
+use steadfast_engine::time::Timestamp;
 use steadfast_engine::{read, resume};
 use steadfast_proto::temporal::enums::v1::WorkflowExecutionStatus;
 
@@ -57,6 +58,15 @@ pub(super) fn describe(script: &mut Script, args: &Args) {
         let value = String::from_utf8_lossy(&payload.data).into_owned();
         let kind = String::from_utf8_lossy(&payload.metadata["type"]).into_owned();
         script.say(format!("{name} = {value} ({kind})"));
+    }
+    for point in &run.reset_points {
+        let build = [point.binary_checksum.as_str(), point.build_id.as_str()].join("");
+        let place = match point.expires_at {
+            Timestamp(0) => "here",
+            Timestamp(_) => "in an earlier run",
+        };
+        let id = point.completed_event_id;
+        script.say(format!("build {build:?} began at event {id} {place}"));
     }
     let prefix = keys::activity_prefix(&run.run);
     let activities = script

@@ -46,7 +46,7 @@ pub(crate) fn start(
     if request.workflow_id.is_empty() {
         return Err(invalid("WorkflowId is not set on request."));
     }
-    id_length(&request.workflow_id, "WorkflowId", limits)?;
+    short(&request.workflow_id, "WorkflowId", limits)?;
     Start {
         workflow_type: request.workflow_type.as_ref(),
         task_queue: request.task_queue.as_ref(),
@@ -317,7 +317,7 @@ mod tests {
         );
         assert_eq!(
             text(|request| request.workflow_id = "x".repeat(1_001)),
-            "WorkflowId length exceeds limit."
+            "WorkflowId exceeds maximum allowed length (1001/1000)"
         );
         assert_eq!(text(|request| request.workflow_id = "é".repeat(500)), "");
         assert_eq!(

@@ -146,8 +146,14 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
 /// A panic is a bug of ours: one line that can be reported, not a page.
 fn tell_panics() {
     std::panic::set_hook(Box::new(|panic| {
-        let what = panic.payload_as_str().unwrap_or("no text").replace('\n', " ");
-        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        let what = panic
+            .payload_as_str()
+            .unwrap_or("no text")
+            .replace('\n', " ");
+        let place = panic
+            .location()
+            .map(ToString::to_string)
+            .unwrap_or_default();
         tracing::error!(place, "a bug, please report it: {what}");
     }));
 }

@@ -190,7 +190,10 @@ impl Node {
     ///
     /// # Errors
     /// [`StartError`].
-    #[expect(clippy::too_many_lines, reason = "the order of the start, to be read top to bottom")]
+    #[expect(
+        clippy::too_many_lines,
+        reason = "the order of the start, to be read top to bottom"
+    )]
     pub async fn start_with(options: NodeOptions, seams: Seams) -> Result<Node, StartError> {
         // 1. Ports: the likeliest thing to be refused, and the cheapest to find out.
         let grpc_listener = listen("gRPC", &options.grpc_address).await?;
@@ -204,12 +207,18 @@ impl Node {
 
         // 2. The data directory: ours alone, and ours for ever.
         let mut directory = Directory::open(seams.disk.clone(), &options.data_dir)?;
-        let identity = directory.establish(identity(&options, &*seams.entropy))?.clone();
+        let identity = directory
+            .establish(identity(&options, &*seams.entropy))?
+            .clone();
 
         // 3. Log and state, each with its thread.
         let failed = watch::Sender::new(None);
         let mut threads_end = Vec::new();
-        let (log, writer, _) = Log::open(seams.disk.clone(), &directory.log_dir(), LogOptions::default())?;
+        let (log, writer, _) = Log::open(
+            seams.disk.clone(),
+            &directory.log_dir(),
+            LogOptions::default(),
+        )?;
         threads_end.push(run_writer(seams.threads, writer)?);
         let state_options = StateOptions::new(grouping);
         let (store, keeper) = StateStore::<StateRecord>::open(
@@ -240,29 +249,45 @@ impl Node {
         let exchange = Arc::new(shard.exchange());
         let poisoned = log.poisoned();
         let counters = log.clone();
-        let raft =
-            RaftNode::start(&raft_handle, raft_options, log, machine, seams.transport.clone(), exchange).await?;
+        let raft = RaftNode::start(
+            &raft_handle,
+            raft_options,
+            log,
+            machine,
+            seams.transport.clone(),
+            exchange,
+        )
+        .await?;
 
         // 5. Whoever watches, and whoever serves.
         let (closing, ended) = (CancellationToken::new(), CancellationToken::new());
         let mut tasks = vec![tokio::spawn(loops.run(raft.clone()))];
         tasks.push(tokio::spawn(watch_raft(raft.clone(), failed.clone())));
         tasks.push(tokio::spawn(watch_log(poisoned, failed.clone())));
-        tasks.push(tokio::spawn(begin(raft.clone(), options.initial_members.clone(), failed.clone())));
+        tasks.push(tokio::spawn(begin(
+            raft.clone(),
+            options.initial_members.clone(),
+            failed.clone(),
+        )));
         if let Some(listener) = raft_listener {
             let (inbound, ended) = (raft.inbound(), ended.clone());
             let (listener, failed) = (listener.into_std()?, failed.clone());
             tasks.push(raft_handle.spawn(async move {
                 let served = match TcpListener::from_std(listener) {
-                    Ok(listener) => grpc::serve(listener, inbound, ended.cancelled_owned()).await.map_err(|e| e.to_string()),
+                    Ok(listener) => grpc::serve(listener, inbound, ended.cancelled_owned())
+                        .await
+                        .map_err(|e| e.to_string()),
                     Err(error) => Err(error.to_string()),
                 };
                 told(&failed, served);
             }));
         }
         let grpc = grpc_listener.map(|listener| {
-            let admin: Arc<dyn Admin> =
-                Arc::new(NodeAdmin::new(options.cluster_name.clone(), shard.clone(), raft.clone()));
+            let admin: Arc<dyn Admin> = Arc::new(NodeAdmin::new(
+                options.cluster_name.clone(),
+                shard.clone(),
+                raft.clone(),
+            ));
             let (shard, closing, failed) = (shard.clone(), closing.clone(), failed.clone());
             tokio::spawn(async move {
                 let served = api::serve(shard, admin, listener, closing.cancelled_owned()).await;
@@ -323,7 +348,18 @@ impl Node {
     /// Stops in the order of design D11: polls end empty, leadership goes to another, calls
     /// finish, Raft and the threads end. Takes less than ten seconds.
     pub async fn stop(self) {
-        let Self { shard, raft, closing, ended, grpc, tasks, raft_runtime, threads_end, directory, .. } = self;
+        let Self {
+            shard,
+            raft,
+            closing,
+            ended,
+            grpc,
+            tasks,
+            raft_runtime,
+            threads_end,
+            directory,
+            ..
+        } = self;
         shard.end_polls();
         if !raft.transfer_leader(None, TRANSFER).await {
             tracing::debug!("no other node took over the leadership");
@@ -358,12 +394,19 @@ async fn listen(what: &'static str, address: &str) -> Result<Option<TcpListener>
     }
     match TcpListener::bind(address).await {
         Ok(listener) => Ok(Some(listener)),
-        Err(source) => Err(StartError::Listen { what, address: address.to_owned(), source }),
+        Err(source) => Err(StartError::Listen {
+            what,
+            address: address.to_owned(),
+            source,
+        }),
     }
 }
 
 fn bound(listener: Option<&TcpListener>) -> String {
-    listener.and_then(|listener| listener.local_addr().ok()).map(|bound| bound.to_string()).unwrap_or_default()
+    listener
+        .and_then(|listener| listener.local_addr().ok())
+        .map(|bound| bound.to_string())
+        .unwrap_or_default()
 }
 
 fn identity(options: &NodeOptions, entropy: &dyn Entropy) -> Identity {
@@ -383,7 +426,13 @@ fn raft_options(
     identity: &Identity,
     addresses: &Addresses,
 ) -> RaftOptions {
-    let or = |given: &String, bound: &String| if given.is_empty() { bound.clone() } else { given.clone() };
+    let or = |given: &String, bound: &String| {
+        if given.is_empty() {
+            bound.clone()
+        } else {
+            given.clone()
+        }
+    };
     let peer = Peer {
         raft_address: or(&options.advertise_raft_address, &addresses.raft),
         grpc_address: or(&options.advertise_grpc_address, &addresses.grpc),
@@ -414,7 +463,11 @@ impl Drop for RaftRuntime {
 }
 
 fn raft_runtime() -> io::Result<Runtime> {
-    Builder::new_multi_thread().worker_threads(RAFT_THREADS).thread_name("raft").enable_all().build()
+    Builder::new_multi_thread()
+        .worker_threads(RAFT_THREADS)
+        .thread_name("raft")
+        .enable_all()
+        .build()
 }
 
 type End = tokio::sync::oneshot::Receiver<()>;
@@ -423,10 +476,12 @@ fn run_writer(threads: Threads, writer: LogWriter) -> io::Result<End> {
     let (ends, end) = tokio::sync::oneshot::channel::<()>();
     match threads {
         Threads::Real => {
-            thread::Builder::new().name("log".to_owned()).spawn(move || {
-                writer.run();
-                drop(ends);
-            })?;
+            thread::Builder::new()
+                .name("log".to_owned())
+                .spawn(move || {
+                    writer.run();
+                    drop(ends);
+                })?;
         }
         Threads::Inline => {
             tokio::spawn(async move {
@@ -450,7 +505,9 @@ fn run_keeper(
     };
     match threads {
         Threads::Real => {
-            thread::Builder::new().name("state".to_owned()).spawn(move || ended(keeper.run()))?;
+            thread::Builder::new()
+                .name("state".to_owned())
+                .spawn(move || ended(keeper.run()))?;
         }
         Threads::Inline => {
             tokio::spawn(async move { ended(keeper.run_on_task().await) });
@@ -479,14 +536,22 @@ async fn watch_log(
     mut poisoned: watch::Receiver<Option<steadfast_storage::log::LogFault>>,
     failed: watch::Sender<Option<String>>,
 ) {
-    let fault = poisoned.wait_for(Option::is_some).await.ok().and_then(|fault| fault.clone());
+    let fault = poisoned
+        .wait_for(Option::is_some)
+        .await
+        .ok()
+        .and_then(|fault| fault.clone());
     if let Some(fault) = fault {
         told(&failed, Err(fault.to_string()));
     }
 }
 
 /// Begins the cluster, joins it, or waits to be added.
-async fn begin(raft: RaftNode, members: BTreeMap<u64, String>, failed: watch::Sender<Option<String>>) {
+async fn begin(
+    raft: RaftNode,
+    members: BTreeMap<u64, String>,
+    failed: watch::Sender<Option<String>>,
+) {
     match raft.bootstrap(&members).await {
         Ok(how) => tracing::debug!(?how, "this node is part of a cluster"),
         Err(steadfast_raft::BootstrapError::Stopped) => {}

@@ -1,7 +1,11 @@
 //! A real node of one member, over its gRPC port: the life of a workflow with one activity, a
 //! timer, a query, a restart.
 
-#![expect(clippy::unwrap_used, clippy::too_many_lines, reason = "a test that fails panics; one story")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::too_many_lines,
+    reason = "a test that fails panics; one story"
+)]
 
 use prost::Message;
 use std::time::Duration;

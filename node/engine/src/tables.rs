@@ -26,8 +26,8 @@ pub use namespace::Namespace;
 pub use queue::QueueTask;
 pub use request::RequestRecord;
 pub use run::{
-    BranchPart, CloseState, LastCompletion, ParentRef, ResetPoint, RetryState, Run, RunTimes, StickyQueue,
-    WorkflowTask, WorkflowTaskKind, WorkflowTaskPhase,
+    BranchPart, CloseState, LastCompletion, ParentRef, ResetPoint, RetryState, Run, RunTimes,
+    StickyQueue, WorkflowTask, WorkflowTaskKind, WorkflowTaskPhase,
 };
 pub use timer::UserTimer;
 pub use visibility::VisibilityRow;

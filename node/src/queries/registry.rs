@@ -26,7 +26,10 @@ pub struct QueryTask {
 
 /// What a worker said.
 #[derive(Debug, Clone, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "one at a time, on its way to its caller")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one at a time, on its way to its caller"
+)]
 pub enum QueryAnswer {
     /// The result.
     Answered(Option<Payloads>),

@@ -63,6 +63,15 @@ impl Machine {
 
     fn proposed(&mut self, proposed: &Proposed, position: Position) -> Result<(), Fault> {
         let core = &self.core;
+        // For traces of simulations; costs one comparison when nobody listens.
+        tracing::trace!(
+            node = core.node_id,
+            index = position.index,
+            kind = crate::telemetry::kind(&proposed.mutation),
+            now = proposed.now.0,
+            mutation = ?proposed.mutation,
+            "applied"
+        );
         let view = core.view();
         let caught = catch_unwind(AssertUnwindSafe(|| {
             steadfast_engine::apply(&view, proposed)

@@ -72,7 +72,7 @@ async fn order(seed: u64, trace: Trace) {
     }
     sleep(Duration::from_micros(100 * (seed % 8))).await;
     let first = cluster.leader(None).await;
-    let loss = if seed % 2 == 0 {
+    let loss = if seed.is_multiple_of(2) {
         CrashLoss::AllUnsynced
     } else {
         CrashLoss::Seeded(seed)
@@ -97,10 +97,8 @@ async fn order(seed: u64, trace: Trace) {
     // Longer than the time between marks: all replicas compare their states.
     sleep(Duration::from_secs(45)).await;
     equal(&cluster);
-    let done = client.done.lock().unwrap();
-    let activities: Vec<&String> = done.begun.keys().collect();
+    let activities: Vec<String> = client.done.lock().unwrap().begun.keys().cloned().collect();
     assert_eq!(activities, ["1", "2"]);
-    drop(done);
     cluster.stop().await;
 }
 

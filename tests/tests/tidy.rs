@@ -68,14 +68,15 @@ fn lines_with(below: &str, word: &str, allowed: &[&str]) -> Vec<String> {
 
 #[test]
 fn openraft_lives_in_node_raft_only() {
-    assert_none(
-        "openraft outside node/raft",
-        &lines_with("node", "openraft", &["node/raft/"]),
-    );
-    assert_none(
-        "openraft in tests",
-        &lines_with("tests/src", "openraft", &[]),
-    );
+    for below in ["node", "tests", "sdk", "jepsen"] {
+        let found = lines_with(below, &["openraft", "::"].concat(), &["node/raft/"]);
+        assert_none("openraft outside node/raft", &found);
+    }
+    for (path, text) in files(".", &["Cargo.toml"]) {
+        let names_it = text.lines().any(|line| line.starts_with("openraft"));
+        let may = path == "Cargo.toml" || path == "node/raft/Cargo.toml";
+        assert!(may || !names_it, "{path} depends on openraft");
+    }
 }
 
 #[test]

@@ -361,7 +361,7 @@ impl Node {
             ..
         } = self;
         shard.end_polls();
-        if !raft.transfer_leader(None, TRANSFER).await {
+        if !raft.transfer_leader(shard.successor(), TRANSFER).await {
             tracing::debug!("no other node took over the leadership");
         }
         closing.cancel();

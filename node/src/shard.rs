@@ -22,6 +22,7 @@ mod propose;
 mod read;
 mod record;
 mod reserve;
+mod stand;
 mod watchers;
 
 pub use apply::Machine;
@@ -154,6 +155,8 @@ pub(crate) struct Core {
     office: watch::Sender<bool>,
     applied: watch::Sender<u64>,
     disk_low: AtomicBool,
+    /// When a leader was last known to be there.
+    led_at: std::sync::Mutex<Instant>,
     /// Polls end empty.
     ending: CancellationToken,
     /// Everything ends.
@@ -197,6 +200,7 @@ impl Shard {
             office: watch::Sender::new(false),
             applied: watch::Sender::new(applied),
             disk_low: AtomicBool::new(false),
+            led_at: std::sync::Mutex::new(Instant::now()),
             ending: CancellationToken::new(),
             stopped: CancellationToken::new(),
         });
@@ -270,6 +274,13 @@ impl Shard {
     #[must_use]
     pub fn is_leader(&self) -> bool {
         self.core.in_office()
+    }
+
+    /// Which voter should lead next, when this node leads: one that was heard of late, has a right
+    /// clock, and has most of the log, in this order.
+    #[must_use]
+    pub fn successor(&self) -> Option<u64> {
+        stand::successor(&self.core)
     }
 
     /// Where the leader's clients connect, when another node leads.
@@ -402,6 +413,7 @@ impl ShardLoops {
             tokio::join!(
                 propose::run(&core, queue),
                 lead::run(&core),
+                stand::watch(&core),
                 mark::purge_log(&core),
                 mark::watch_disk(&core),
             )

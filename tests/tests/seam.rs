@@ -167,15 +167,31 @@ fn the_same_seed_gives_the_same_trace() {
     );
 }
 
-/// A timer of five seconds, while one node's clock is wrong: the leader's, or that of a follower
-/// which may lead after a second, when the leader crashes. Tells whether the wrong one led.
-async fn timer(seed: u64, leads: bool, wrong_by: i64, trace: Trace) -> bool {
+/// Whose clocks are wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wrong {
+    Leader,
+    /// That of a follower which might lead after a second, when the leader crashes.
+    Follower,
+    /// Those of both, in opposite directions: one of them must lead then.
+    Followers,
+}
+
+/// A timer of five seconds, while clocks are wrong. Tells whether a wrong one led.
+async fn timer(seed: u64, wrong: Wrong, wrong_by: i64, trace: Trace) -> bool {
     let mut cluster = Cluster::three(seed, &trace).await;
     let client = Client::new(cluster.shards.clone(), &trace);
     client.work();
     let leader = cluster.leader(None).await;
-    let wrong = if leads { leader } else { leader % 3 + 1 };
-    cluster.jump_clock(wrong, wrong_by);
+    let (one, other) = (leader % 3 + 1, (leader + 1) % 3 + 1);
+    let wrong_ones = match wrong {
+        Wrong::Leader => vec![leader],
+        Wrong::Follower => vec![one],
+        Wrong::Followers => vec![one, other],
+    };
+    for (node, wrong_by) in wrong_ones.iter().zip([wrong_by, -wrong_by]) {
+        cluster.jump_clock(*node, wrong_by);
+    }
     client.start("timer", "timer").await;
     eventually("the timer starts", || {
         has(&cluster, "timer", EventType::TimerStarted, 1)
@@ -197,22 +213,34 @@ async fn timer(seed: u64, leads: bool, wrong_by: i64, trace: Trace) -> bool {
         "fired early, after {took:?}"
     );
     // Cluster time stands still while nobody leads, and is steered back by a tenth at most.
-    assert!(took <= Duration::from_secs(8), "fired late, after {took:?}");
+    let leaderless = match wrong {
+        Wrong::Leader | Wrong::Follower => 3,
+        Wrong::Followers => 10,
+    };
+    assert!(
+        took <= Duration::from_secs(5 + leaderless),
+        "fired late, after {took:?}"
+    );
     cluster.stop().await;
-    leads || next == wrong
+    wrong == Wrong::Leader || wrong_ones.contains(&next)
 }
 
-/// Runs the story with each node's clock wrong in turn, until a wrong node has led.
+/// Runs the story with each node's clock wrong in turn. A follower with a wrong clock does not
+/// lead, while another can.
 fn timers(wrong_by: i64) {
-    let wrong_led = |seed: u64, leads: bool| {
+    let wrong_led = |seed: u64, wrong: Wrong| {
         let led = std::cell::Cell::new(false);
-        let story = |trace| async { led.set(timer(seed, leads, wrong_by, trace).await) };
+        let story = |trace| async { led.set(timer(seed, wrong, wrong_by, trace).await) };
         told(seed, story);
         led.get()
     };
-    assert!(wrong_led(1, true));
-    let followers = (1..=6).filter(|seed| wrong_led(*seed, false)).count();
-    assert!(followers > 0, "no follower with a wrong clock took over");
+    assert!(wrong_led(1, Wrong::Leader));
+    for seed in 1..=6 {
+        assert!(!wrong_led(seed, Wrong::Follower), "seed {seed}");
+    }
+    for seed in 1..=2 {
+        assert!(wrong_led(seed, Wrong::Followers), "seed {seed}");
+    }
 }
 
 #[test]

@@ -309,6 +309,12 @@ impl RaftNode {
             .map_err(|_| MembershipError::Stopped)
     }
 
+    /// Whether this node stands for election when it misses a leader; at the start it does. What a
+    /// leader hands over it takes either way.
+    pub fn stand(&self, stands: bool) {
+        self.inner.raft.runtime_config().elect(stands);
+    }
+
     /// Starts an election here. For tests and operators.
     pub async fn campaign(&self) -> Result<(), MembershipError> {
         self.inner

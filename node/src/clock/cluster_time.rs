@@ -17,7 +17,7 @@ const STEER_PART: i64 = 10;
 const STEP_NANOS: i64 = 1_000_000_000;
 /// A peer's wall clock counts for this long after it was heard (nodes talk once a second).
 const HEARD_FOR: Duration = Duration::from_secs(10);
-/// A node whose clock is off the reference by more says so.
+/// A node whose clock is off the reference by more says so, and lets others lead.
 const OFFSET_TOLD_NANOS: i64 = 5_000_000_000;
 
 /// Cluster time, as this node would stamp it. Read it only while in office.
@@ -110,6 +110,19 @@ impl ClusterTime {
         Timestamp(state.cluster)
     }
 
+    /// Whether a voter's wall clock is more than five seconds off the majority's. False while that
+    /// is not known: this node or the other is new here, or was not heard for ten seconds.
+    #[must_use]
+    pub fn is_off(&self, node: u64) -> bool {
+        let (mono, wall) = (self.clock.monotonic(), self.clock.wall().0);
+        let state = self.state();
+        let reference = reference(&state, self.node_id, wall, mono);
+        let clock = clock_of(&state, node, self.node_id, wall, mono);
+        reference.zip(clock).is_some_and(|(reference, clock)| {
+            clock.saturating_sub(reference).saturating_abs() > OFFSET_TOLD_NANOS
+        })
+    }
+
     /// Warns, once per occasion, when this machine's clock is far off the majority's.
     pub fn tell_offset(&self) {
         let (mono, wall) = (self.clock.monotonic(), self.clock.wall().0);
@@ -145,17 +158,20 @@ fn reference(state: &State, node_id: u64, wall: i64, mono: Duration) -> Option<i
     };
     let mut clocks: Vec<i64> = voters
         .iter()
-        .filter_map(|voter| {
-            if *voter == node_id {
-                return Some(wall);
-            }
-            let (told, at) = state.heard.get(voter)?;
-            let ago = mono.saturating_sub(*at);
-            (ago <= HEARD_FOR).then(|| told.saturating_add(nanos(ago)))
-        })
+        .filter_map(|voter| clock_of(state, *voter, node_id, wall, mono))
         .collect();
     clocks.sort_unstable_by(|one, other| other.cmp(one));
     clocks.get(voters.len() / 2).copied()
+}
+
+/// What a node's wall clock shows now, as far as it was heard.
+fn clock_of(state: &State, node: u64, node_id: u64, wall: i64, mono: Duration) -> Option<i64> {
+    if node == node_id {
+        return Some(wall);
+    }
+    let (told, at) = state.heard.get(&node)?;
+    let ago = mono.saturating_sub(*at);
+    (ago <= HEARD_FOR).then(|| told.saturating_add(nanos(ago)))
 }
 
 #[cfg(test)]
@@ -264,6 +280,20 @@ mod tests {
         );
         leader.hear();
         assert_eq!(leader.time.now().0, START);
+    }
+
+    #[test]
+    fn a_clock_is_off_when_the_majority_says_so() {
+        let leader = Leader::new(6 * SECOND);
+        assert!(!leader.time.is_off(1), "nobody else was heard");
+        leader.hear();
+        assert!(leader.time.is_off(1));
+        assert!(!leader.time.is_off(2));
+        assert!(!leader.time.is_off(4), "unknown here");
+        leader.time.heard(3, Timestamp(START - 6 * SECOND));
+        assert!(leader.time.is_off(1) && leader.time.is_off(3));
+        leader.clock.wrong_by.store(4 * SECOND, Ordering::Relaxed);
+        assert!(!leader.time.is_off(1));
     }
 
     #[test]

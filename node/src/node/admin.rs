@@ -146,7 +146,10 @@ impl Admin for NodeAdmin {
         }
         if self
             .raft
-            .transfer_leader((to != 0).then_some(to), TRANSFER)
+            .transfer_leader(
+                (to != 0).then_some(to).or_else(|| self.shard.successor()),
+                TRANSFER,
+            )
             .await
         {
             return Ok(());

@@ -19,6 +19,8 @@ const DIGESTS: usize = 8;
 struct Status {
     /// The wall clock.
     wall: Timestamp,
+    /// The node leads.
+    leads: bool,
     /// Log index of a mark, and the digest of the state there.
     digests: Vec<(u64, u128)>,
     /// Claimed tasks whose workers are gone.
@@ -49,6 +51,7 @@ impl StatusExchange for Exchange {
         let newest = digests.iter().rev().take(DIGESTS);
         let mut status = Status {
             wall: core.time.clock().wall(),
+            leads: core.leads(),
             digests: newest
                 .map(|mark| (mark.position.index, mark.digest))
                 .collect(),
@@ -81,6 +84,9 @@ impl StatusExchange for Exchange {
         core.time.set_voters(&core.voters());
         core.time.heard(from, status.wall);
         core.time.tell_offset();
+        if status.leads {
+            core.leader_heard();
+        }
         for own in core.store.digests() {
             for (index, digest) in &status.digests {
                 if own.position.index == *index && own.digest != *digest {

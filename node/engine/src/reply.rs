@@ -57,7 +57,7 @@ pub enum Reply {
 }
 
 /// A deterministic business "no". `node/src/api/status.rs` maps each to code and detail.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error, serde::Serialize, serde::Deserialize)]
 pub enum Refusal {
     /// INVALID_ARGUMENT.
     #[error("{0}")]

@@ -1,6 +1,7 @@
 //! `cargo xtask`: the only door for developers. Nothing has to be installed first.
 
 mod bench;
+mod golden;
 mod licences;
 mod sdks;
 mod steps;
@@ -35,6 +36,10 @@ enum Command {
         #[arg(long)]
         quick: bool,
     },
+    /// Plays the recordings of a real Temporal server against three nodes
+    Golden(golden::GoldenArgs),
+    /// Random mutations of the engine, its invariants checked
+    ModelCheck(steps::ModelCheckArgs),
     /// Installs the official SDKs for the tests into the build directory
     Sdks,
     /// Each dependency's licence against the allowed list, and the exact pins
@@ -47,6 +52,8 @@ fn main() -> ExitCode {
         Command::Lint => steps::lint(),
         Command::Fix => steps::fix(),
         Command::Bench { quick } => bench::run(quick),
+        Command::Golden(args) => golden::run(&args),
+        Command::ModelCheck(args) => steps::model_check(args),
         Command::Sdks => sdks::install(),
         Command::CheckLicences => licences::check(),
     };

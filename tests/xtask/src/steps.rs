@@ -46,8 +46,39 @@ pub(crate) fn test(quick: bool) -> Result<(), String> {
     if quick {
         let tidy = "cargo test --locked -p steadfast-tests --lib --test tidy --test seam";
         steps.push(step("tidy and seam", tidy));
+    } else {
+        steps.push(step("model check", "cargo xtask model-check"));
+        // Built with all tests, in their features.
+        steps.push(step("golden suites", "cargo xtask golden --no-build"));
     }
     run(&steps)
+}
+
+/// How much, and from which seed.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub(crate) struct ModelCheckArgs {
+    /// How many mutations; a long run has a hundred million
+    #[arg(long, default_value_t = 1_000_000)]
+    mutations: u64,
+    /// The same seed gives the same mutations
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+/// Random mutations; prints how often each kind was reached.
+pub(crate) fn model_check(args: ModelCheckArgs) -> Result<(), String> {
+    let status = Command::new("cargo")
+        // Of the whole workspace, so that nothing is built twice.
+        .args(["test", "--locked", "--workspace", "--test", "model"])
+        .args(["--", "--nocapture"])
+        .env("MODEL_CHECK_MUTATIONS", args.mutations.to_string())
+        .env("MODEL_CHECK_SEED", args.seed.to_string())
+        .current_dir(root())
+        .status();
+    if status.is_ok_and(|status| status.success()) {
+        return Ok(());
+    }
+    Err(format!("the model check failed, seed {}", args.seed))
 }
 
 /// Format, clippy, licences.

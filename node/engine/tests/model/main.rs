@@ -1,0 +1,77 @@
+//! The model check: random mutations, at least half of them accepted, from a seed. After each one
+//! the invariants of the runs it touched hold, at intervals those of the whole state. Each kind of
+//! mutation, command, event and refusal is reached often, or the run fails. Each log, replayed
+//! twice with marks at other places, gives the same digests.
+//!
+//! `cargo xtask model-check --mutations N --seed S` asks for more than the default here.
+
+#![cfg(test)]
+
+mod commands;
+mod counts;
+mod kinds;
+#[path = "../workflows/memory.rs"]
+mod memory;
+mod mutations;
+mod walk;
+
+use counts::{Counts, LEAST};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use walk::Walk;
+
+/// Mutations of an ordinary test run.
+const MUTATIONS: u64 = 60_000;
+/// Mutations of one cluster.
+const WALK: u64 = 2_500;
+
+fn number(name: &str, default: u64) -> u64 {
+    let text = std::env::var(name).ok();
+    text.map_or(default, |text| text.parse().unwrap())
+}
+
+#[test]
+fn whatever_happens_the_invariants_hold() {
+    let mutations = number("MODEL_CHECK_MUTATIONS", MUTATIONS);
+    let seed = number("MODEL_CHECK_SEED", 1);
+    let (next, counts) = (AtomicU64::new(0), Mutex::new(Counts::default()));
+    let walks = mutations.div_ceil(WALK);
+    let threads = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= walks {
+                        return;
+                    }
+                    let mut walk = Walk::new(seed.wrapping_mul(1_000_003).wrapping_add(number));
+                    let guard = Named(seed, number);
+                    walk.walk(WALK);
+                    walk.replay(u64::MAX);
+                    walk.replay(97 + number % 400);
+                    std::mem::forget(guard);
+                    counts.lock().unwrap().merge(walk.counts);
+                }
+            });
+        }
+    });
+    let counts = counts.into_inner().unwrap();
+    let text = counts.text();
+    // Shown by `--nocapture`.
+    eprintln!("{text}");
+    // Fewer mutations than a million: each kind is still seen now and then.
+    let faults = counts.faults((LEAST * mutations / 1_000_000).clamp(1, LEAST));
+    assert!(faults.is_empty(), "{faults:#?}");
+}
+
+/// Names the walk that failed.
+struct Named(u64, u64);
+
+impl Drop for Named {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("seed {}, walk {}", self.0, self.1);
+        }
+    }
+}

@@ -46,11 +46,10 @@ fn whatever_happens_the_invariants_hold() {
                         return;
                     }
                     let mut walk = Walk::new(seed.wrapping_mul(1_000_003).wrapping_add(number));
-                    let guard = Named(seed, number);
+                    let _guard = Named(seed, number);
                     walk.walk(WALK);
                     walk.replay(u64::MAX);
                     walk.replay(97 + number % 400);
-                    std::mem::forget(guard);
                     counts.lock().unwrap().merge(walk.counts);
                 }
             });

@@ -4,6 +4,8 @@
 //! `ok NAME` or `FAIL NAME` with what differs. Here the cluster is started, the runners are run,
 //! and what failed is held against the committed lists of exceptions.
 
+pub mod leader_kills;
 pub mod lists;
 pub mod outcome;
+pub mod sequence;
 pub mod suite;

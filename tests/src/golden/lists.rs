@@ -38,16 +38,6 @@ impl Exceptions {
     pub fn hold(&self, name: &str) -> bool {
         self.patterns.iter().any(|pattern| matches(pattern, name))
     }
-
-    /// The entries that stand for none of these names.
-    #[must_use]
-    pub fn unused<'a>(&'a self, names: &[&str]) -> Vec<&'a str> {
-        let unused = self
-            .patterns
-            .iter()
-            .filter(|pattern| !names.iter().any(|name| matches(pattern, name)));
-        unused.map(String::as_str).collect()
-    }
 }
 
 /// Whether a glob stands for a name; `*` is any text.
@@ -90,6 +80,5 @@ mod tests {
         assert!(list.hold("histories/a"));
         assert!(list.hold("probes/x/y"));
         assert!(!list.hold("histories/b"));
-        assert_eq!(list.unused(&["histories/a"]), ["probes/*"]);
     }
 }

@@ -16,7 +16,8 @@ pub enum Outcome {
 /// By `suite/name`.
 pub type Outcomes = BTreeMap<String, Outcome>;
 
-/// Reads the lines of a runner. A failure's details are the indented lines below it.
+/// Reads the lines of a runner. A failure's details are the indented lines below it. What
+/// was never recorded (`not recorded NAME`) has no expectation and so no outcome.
 #[must_use]
 pub fn read(suite: &str, lines: &[String]) -> Outcomes {
     let mut outcomes = Outcomes::new();
@@ -29,10 +30,7 @@ pub fn read(suite: &str, lines: &[String]) -> Outcomes {
         if let Some(rest) = line.strip_prefix("ok ") {
             failing = None;
             outcomes.insert(name(rest), Outcome::Passed);
-        } else if let Some(rest) = line
-            .strip_prefix("FAIL ")
-            .or_else(|| line.strip_prefix("not recorded "))
-        {
+        } else if let Some(rest) = line.strip_prefix("FAIL ") {
             outcomes.insert(name(rest), Outcome::Failed(String::new()));
             failing = Some(name(rest));
         } else if line.starts_with(' ') {
@@ -57,6 +55,8 @@ pub struct Verdict {
     pub later: usize,
     /// Failed, and known today.
     pub gaps: usize,
+    /// Excepted, and not tried.
+    pub skipped: usize,
     /// Failed, and no list holds them.
     pub unexpected: Vec<String>,
     /// Passed at the second try only.
@@ -114,12 +114,13 @@ impl Verdict {
             "FAILED"
         };
         line(format!(
-            "test result: {word}. {} passed; {} failed; excepted: {} of later issues, {} known gaps; \
-             {} excepted ones pass",
+            "test result: {word}. {} passed; {} failed; excepted: {} of later issues, {} known gaps, \
+             {} not tried; {} excepted ones pass",
             self.passed,
             self.unexpected.len(),
             self.later,
             self.gaps,
+            self.skipped,
             self.better.len()
         ));
         text
@@ -139,7 +140,8 @@ mod tests {
         let outcomes = read(
             "probes",
             &lines(
-                "ok a/b\nFAIL a/c\n  expected: 1\n  got: 2\ntext a/b\n  noise\nFAIL d/e  (3.0 s)\n",
+                "ok a/b\nFAIL a/c\n  expected: 1\n  got: 2\ntext a/b\n  noise\nFAIL d/e  (3.0 s)\n\
+                 not recorded d/f\n  noise\n",
             ),
         );
         let failed = |text: &str| Outcome::Failed(text.to_owned());

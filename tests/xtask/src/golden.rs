@@ -15,6 +15,21 @@ pub(crate) struct GoldenArgs {
     /// Where the suites lie; `../shared/golden` beside the repository when left out
     #[arg(long)]
     golden: Option<PathBuf>,
+    /// Plays the excepted ones too
+    #[arg(long)]
+    all: bool,
+    /// Plays all, and takes those that pass out of the lists of exceptions
+    #[arg(long)]
+    shrink: bool,
+    /// Plays scenarios while leaders are killed
+    #[arg(long)]
+    leader_kills: bool,
+    /// With leader kills: so many, drawn from the seed; all when left out
+    #[arg(long)]
+    draw: Option<usize>,
+    /// With leader kills: for the draw and for the moments
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
     /// Takes the programs as they were built last
     #[arg(long)]
     no_build: bool,
@@ -41,7 +56,10 @@ pub(crate) fn run(args: &GoldenArgs) -> Result<(), String> {
     let target = target_dir();
     let logs = target.join("xtask");
     std::fs::create_dir_all(&logs).map_err(|error| format!("{}: {error}", logs.display()))?;
-    let log = logs.join("golden.txt");
+    let log = logs.join(match args.leader_kills {
+        true => "golden_leader_kills.txt",
+        false => "golden.txt",
+    });
     let mut command = Command::new(target.join("debug/golden"));
     command
         .env("STEADFAST_BIN", target.join("debug/steadfast"))
@@ -51,6 +69,19 @@ pub(crate) fn run(args: &GoldenArgs) -> Result<(), String> {
         .args([Path::new("--log"), &log]);
     if let Some(suite) = &args.suite {
         command.args(["--suite", suite]);
+    }
+    for (flag, given) in [("--all", args.all), ("--shrink", args.shrink)] {
+        if given {
+            command.arg(flag);
+        }
+    }
+    if args.leader_kills {
+        let driver = root().join("tests/golden/play.py");
+        command.args([Path::new("--leader-kills"), &driver]);
+        command.args(["--seed", &args.seed.to_string()]);
+    }
+    if let Some(count) = args.draw {
+        command.args(["--draw", &count.to_string()]);
     }
     for filter in &args.filter {
         command.args(["--filter", filter]);

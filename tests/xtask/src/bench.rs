@@ -1,16 +1,23 @@
 //! Measures a release build: three nodes on this machine, synced to its disk.
 
+mod cluster;
+mod endurance;
+mod sampled;
+mod strace;
+
+pub(crate) use endurance::run as run_endurance;
+pub(crate) use strace::run as run_strace;
+
 use crate::{root, say, target_dir};
+use cluster::Cluster;
 use serde_json::Value;
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::path::Path;
+use std::process::Command;
 
 /// The table stands between these lines of docs/performance.md; the text around it stays.
 const BEGIN: &str = "<!-- begin: cargo xtask bench -->";
 const END: &str = "<!-- end: cargo xtask bench -->";
-const START_LIMIT: Duration = Duration::from_secs(90);
 const KILLS: u32 = 30;
 
 /// One row of the table.
@@ -96,14 +103,7 @@ const SIGNALS: Row = Row {
 /// Builds, measures, and writes the table.
 pub(crate) fn run(quick: bool) -> Result<(), String> {
     let divisor = if quick { 10 } else { 1 };
-    say("building release ...");
-    let built = Command::new("cargo")
-        .args(["build", "--release", "--locked", "-p", "steadfast"])
-        .current_dir(root())
-        .status();
-    if !built.is_ok_and(|status| status.success()) {
-        return Err("the release build failed".into());
-    }
+    cluster::build()?;
     let cluster = Cluster::start()?;
     let mut table = String::from(
         "| load | per second | start p50 / p99 ms | end to end p50 / p99 ms | server CPU ms | \
@@ -112,16 +112,16 @@ pub(crate) fn run(quick: bool) -> Result<(), String> {
     );
     for row in ROWS {
         let count = (row.count / divisor).max(20).to_string();
-        let report = cluster.measure(row, &["--workflows", &count])?;
+        let report = cluster.measure(row.to, &[row.args, &["--workflows", &count]].concat())?;
         add_row(&mut table, row.name, &report);
     }
     let count = (SIGNALS.count / divisor).max(20).to_string();
-    let report = cluster.measure(&SIGNALS, &["--signals", &count])?;
+    let report = cluster.measure(SIGNALS.to, &["--signals", &count])?;
     add_row(&mut table, SIGNALS.name, &report);
     let kills = if quick {
         String::new()
     } else {
-        cluster.leader_kills()?
+        leader_kills(&cluster)?
     };
     let text = format!("{}\n\n{table}\n{kills}", circumstances());
     say(&text);
@@ -167,135 +167,25 @@ fn add_row(table: &mut String, name: &str, report: &Value) {
     table.push('\n');
 }
 
-/// `steadfast dev` of the release build, on a data directory of its own.
-struct Cluster {
-    program: PathBuf,
-    dir: PathBuf,
-    dev: Child,
-    file: Value,
-}
-
-impl Cluster {
-    fn start() -> Result<Cluster, String> {
-        let program = target_dir().join("release/steadfast");
-        let dir = target_dir().join("bench-data");
-        if dir.exists() {
-            std::fs::remove_dir_all(&dir).map_err(|error| format!("{}: {error}", dir.display()))?;
-        }
-        let dev = Command::new(&program)
-            .args(["dev", "--port", "0", "--http-port", "0", "--data-dir"])
-            .arg(&dir)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .spawn()
-            .map_err(|error| format!("{}: {error}", program.display()))?;
-        let mut cluster = Cluster {
-            program,
-            dir,
-            dev,
-            file: Value::Null,
-        };
-        let deadline = Instant::now() + START_LIMIT;
-        while cluster.file.is_null() {
-            if Instant::now() > deadline {
-                return Err("the cluster does not serve; see above".into());
-            }
-            std::thread::sleep(Duration::from_millis(100));
-            cluster.read_file();
-        }
-        Ok(cluster)
-    }
-
-    fn read_file(&mut self) {
-        let text = std::fs::read_to_string(self.dev_json()).unwrap_or_default();
-        self.file = serde_json::from_str(&text).unwrap_or(Value::Null);
-    }
-
-    fn dev_json(&self) -> PathBuf {
-        self.dir.join("dev.json")
-    }
-
-    fn output(&self, args: &[&str]) -> Result<Value, String> {
-        let output = Command::new(&self.program)
-            .args(args)
-            .stderr(Stdio::inherit())
-            .output()
-            .map_err(|error| error.to_string())?;
-        let text = String::from_utf8_lossy(&output.stdout);
-        serde_json::from_str(text.trim())
-            .map_err(|error| format!("steadfast {}: {error}: {text}", args.join(" ")))
-    }
-
-    fn address(&self, to: To) -> Result<String, String> {
-        let front = self.file["grpc"].as_str().unwrap_or_default();
-        let status = self.output(&["cluster", "status", "--output", "json", "--address", front])?;
-        let leads = |node: &&Value| node["id"] == status["leader"];
-        let nodes = self.file["nodes"]
-            .as_array()
-            .ok_or("dev.json has no nodes")?;
-        let node = match to {
-            To::Proxy => return Ok(front.to_string()),
-            To::Leader => nodes.iter().find(leads),
-            To::Follower => nodes.iter().find(|node| !leads(node)),
-        };
-        let address = node.and_then(|node| node["grpc"].as_str());
-        address
-            .map(String::from)
-            .ok_or_else(|| "the cluster has no leader".to_string())
-    }
-
-    fn measure(&self, row: &Row, count: &[&str]) -> Result<Value, String> {
-        let address = self.address(row.to)?;
-        let dev_json = self.dev_json();
-        let mut args = vec![
-            "bench",
-            "--output",
-            "json",
-            "--address",
-            &address,
-            "--dev-json",
-        ];
-        let path = dev_json.to_string_lossy();
-        args.push(&path);
-        args.extend(row.args);
-        args.extend(count);
-        self.output(&args)
-    }
-
-    fn leader_kills(&self) -> Result<String, String> {
-        let path = self.dev_json();
-        let path = path.to_string_lossy();
-        let kills = KILLS.to_string();
-        let args = [
-            "bench",
-            "--output",
-            "json",
-            "--leader-kills",
-            &kills,
-            "--dev-json",
-            &path,
-        ];
-        let report = self.output(&args)?;
-        Ok(format!(
-            "{} kills of the leader (`kill -9`), to the first acknowledged write: median {} ms, \
-             longest {} ms.\n",
-            report["kills"], report["p50_ms"], report["max_ms"]
-        ))
-    }
-}
-
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        let pid = i32::try_from(self.dev.id())
-            .ok()
-            .and_then(rustix::process::Pid::from_raw);
-        if let Some(pid) = pid {
-            // It may have ended by itself.
-            rustix::process::kill_process(pid, rustix::process::Signal::TERM).ok();
-        }
-        self.dev.wait().ok();
-        std::fs::remove_dir_all(&self.dir).ok();
-    }
+fn leader_kills(cluster: &Cluster) -> Result<String, String> {
+    let path = cluster.dev_json();
+    let path = path.to_string_lossy();
+    let kills = KILLS.to_string();
+    let args = [
+        "bench",
+        "--output",
+        "json",
+        "--leader-kills",
+        &kills,
+        "--dev-json",
+        &path,
+    ];
+    let report = cluster.output(&args)?;
+    Ok(format!(
+        "{} kills of the leader (`kill -9`), to the first acknowledged write: median {} ms, \
+         longest {} ms.\n",
+        report["kills"], report["p50_ms"], report["max_ms"]
+    ))
 }
 
 /// Machine, file system, build and commit.

@@ -3,6 +3,7 @@
 mod bench;
 mod golden;
 mod licences;
+mod pitfalls;
 mod sdks;
 mod steps;
 
@@ -35,6 +36,22 @@ enum Command {
         /// Fewer workflows and no leader kills; nothing is written
         #[arg(long)]
         quick: bool,
+        /// Instead: counts syncs from outside, with strace, and compares them with the counter
+        #[arg(long, conflicts_with = "quick")]
+        strace: bool,
+        /// Instead: many workflows; fails unless memory stays flat and sled is written to at most
+        /// three times per workflow and replica
+        #[arg(long, conflicts_with_all = ["quick", "strace"])]
+        endurance: bool,
+        /// Workflows of --strace (2,000) or --endurance (500,000)
+        #[arg(long)]
+        workflows: Option<u64>,
+    },
+    /// Disables the line that avoids each of Raft's fifteen pitfalls, in a copy, and requires that
+    /// its test fails
+    Pitfalls {
+        /// Only these numbers
+        numbers: Vec<u8>,
     },
     /// Plays the recordings of a real Temporal server against three nodes
     Golden(golden::GoldenArgs),
@@ -51,9 +68,20 @@ fn main() -> ExitCode {
         Command::Test { quick } => steps::test(quick),
         Command::Lint => steps::lint(),
         Command::Fix => steps::fix(),
-        Command::Bench { quick } => bench::run(quick),
         Command::Golden(args) => golden::run(&args),
         Command::ModelCheck(args) => steps::model_check(args),
+        Command::Bench {
+            strace: true,
+            workflows,
+            ..
+        } => bench::run_strace(workflows.unwrap_or(2_000)),
+        Command::Bench {
+            endurance: true,
+            workflows,
+            ..
+        } => bench::run_endurance(workflows.unwrap_or(500_000)),
+        Command::Bench { quick, .. } => bench::run(quick),
+        Command::Pitfalls { numbers } => pitfalls::run(&numbers),
         Command::Sdks => sdks::install(),
         Command::CheckLicences => licences::check(),
     };

@@ -1,0 +1,312 @@
+//! The pitfalls: the line that avoids each, how it is disabled, and the test that notices.
+//!
+//! Several lines may avoid one pitfall; each has its own entry.
+
+/// One line and its test.
+#[derive(Debug)]
+pub(super) struct Pitfall {
+    /// Its number in docs/raft-pitfalls.md.
+    pub(super) number: u8,
+    /// What the line does, for people.
+    pub(super) line: &'static str,
+    pub(super) file: &'static str,
+    /// Text that is in the file exactly once.
+    pub(super) from: &'static str,
+    /// What stands there when the line is disabled.
+    pub(super) to: &'static str,
+    pub(super) package: &'static str,
+    /// Which test program.
+    pub(super) target: &'static [&'static str],
+    pub(super) test: &'static str,
+}
+
+const RAFT: &str = "steadfast-raft";
+const RAFT_TESTS: &[&str] = &["--test", "raft"];
+const STORAGE: &str = "steadfast-storage";
+const LOG_TESTS: &[&str] = &["--test", "log"];
+const STATE_TESTS: &[&str] = &["--test", "state"];
+
+pub(super) const LIST: &[Pitfall] = &[
+    Pitfall {
+        number: 1,
+        line: "the log syncs before it answers",
+        file: "node/storage/src/log/writer.rs",
+        from: "        if awaited {\n            result = result.and_then(|()| self.sync());",
+        to: "        if awaited {\n            result = result.and(Ok(()));",
+        package: RAFT,
+        target: RAFT_TESTS,
+        test: "faults::nothing_acknowledged_is_lost_when_the_power_of_all_nodes_fails_at_once",
+    },
+    Pitfall {
+        number: 1,
+        line: "openraft is told that entries are durable by the log's callback",
+        file: "node/raft/src/log_store.rs",
+        from: "        self.log.append(part, Box::new(done));\n        Ok(())",
+        to: "        self.log.append(part, Box::new(|_| ()));\n        \
+             done(Ok::<(), io::Error>(()));\n        Ok(())",
+        package: RAFT,
+        target: RAFT_TESTS,
+        test: "log_store::entries_that_are_called_durable_survive_a_power_cut",
+    },
+    Pitfall {
+        number: 1,
+        line: "a new segment's name is synced before anything in it is answered",
+        file: "node/storage/src/log/segment.rs",
+        from: "        disk.sync_dir(dir)\n            .map_err(LogFault::io(\"sync the directory of\", &head.path))?;",
+        to: "",
+        package: STORAGE,
+        target: LOG_TESTS,
+        test: "crash::what_was_answered_survives_every_crash",
+    },
+    Pitfall {
+        number: 2,
+        line: "callbacks are called in the order of the appends",
+        file: "node/storage/src/log/writer.rs",
+        from: "        for done in done {\n            done(Ok(()));",
+        to: "        for done in done.into_iter().rev() {\n            done(Ok(()));",
+        package: STORAGE,
+        target: LOG_TESTS,
+        test: "life::waiting_appends_share_a_sync_and_are_answered_in_order",
+    },
+    Pitfall {
+        number: 3,
+        line: "save_vote waits for the sync",
+        file: "node/raft/src/log_store.rs",
+        from: "        match synced.await {\n            Ok(result) =>",
+        to: "        drop(synced);\n        match Ok::<_, oneshot::error::RecvError>(\
+             Ok::<(), io::Error>(())) {\n            Ok(result) =>",
+        package: RAFT,
+        target: RAFT_TESTS,
+        test: "log_store::a_saved_vote_is_durable_with_all_that_was_appended_before",
+    },
+    Pitfall {
+        number: 3,
+        line: "a vote takes its place in the queue of the entries",
+        file: "node/storage/src/log/shared.rs",
+        from: "        inner.queue.push_back(request);",
+        to: "        match request {\n            Request::Vote(..) => inner.queue.push_front(request),\n            \
+             request => inner.queue.push_back(request),\n        }",
+        package: STORAGE,
+        target: LOG_TESTS,
+        test: "life::waiting_appends_share_a_sync_and_are_answered_in_order",
+    },
+    Pitfall {
+        number: 4,
+        line: "responders are answered after the batch is applied",
+        file: "node/raft/src/state_machine.rs",
+        from: "        self.call(move |machine| machine.apply(entries)).await?;\n        \
+               for responder in responders {\n            responder.send(());\n        }\n",
+        to: "        for responder in responders {\n            responder.send(());\n        }\n        \
+             self.call(move |machine| machine.apply(entries)).await?;\n",
+        package: RAFT,
+        target: RAFT_TESTS,
+        test: "slow::what_is_acknowledged_is_applied",
+    },
+    Pitfall {
+        number: 5,
+        line: "a leader is ready only when its own first entry is applied",
+        file: "node/raft/src/leadership.rs",
+        from: "ready: is_leader && applied_in == Some(&metrics.vote.leader_id),",
+        to: "ready: is_leader && applied_in.is_some(),",
+        package: RAFT,
+        target: RAFT_TESTS,
+        test: "slow::a_leader_is_ready_only_when_it_has_applied_its_own_first_entry",
+    },
+    Pitfall {
+        number: 6,
+        line: "the new manifest is synced before it is renamed",
+        file: "node/storage/src/state/manifest.rs",
+        from: "    file.sync_data()\n        .map_err(StateError::io(\"fsync\", &temporary))?;",
+        to: "",
+        package: STORAGE,
+        target: STATE_TESTS,
+        test: "install::a_power_cut_during_an_install_leaves_the_old_state_or_the_new",
+    },
+    Pitfall {
+        number: 6,
+        line: "an installed state is at the place from which Raft goes on",
+        file: "node/raft/src/state_machine.rs",
+        from: "        if applied.map(encoding::log_id) == meta.last_log_id {",
+        to: "        if applied.map(encoding::log_id) == meta.last_log_id || true {",
+        package: RAFT,
+        target: RAFT_TESTS,
+        test: "suite::a_snapshot_of_another_place_than_announced_is_refused",
+    },
+    Pitfall {
+        number: 7,
+        line: "files of the log are deleted only after the purge is durable",
+        file: "node/storage/src/log/writer.rs",
+        from: "            if oldest.get().max_index > self.durable_purge {",
+        to: "            if oldest.get().max_index > self.written.purged.map(|purged| purged.index) {",
+        package: STORAGE,
+        target: LOG_TESTS,
+        test: "crash::what_was_answered_survives_every_crash",
+    },
+    Pitfall {
+        number: 7,
+        line: "entries behind the snapshot are kept for a follower's restart",
+        file: "node/raft/src/config.rs",
+        from: "max_in_snapshot_log_to_keep: self.keep_entries,",
+        to: "max_in_snapshot_log_to_keep: 0,",
+        package: RAFT,
+        target: RAFT_TESTS,
+        test: "snapshot::a_follower_that_was_away_too_long_catches_up_by_the_files_it_lacks",
+    },
+    Pitfall {
+        number: 8,
+        line: "a snapshot is sent at a bounded rate",
+        file: "node/raft/src/snapshot_send.rs",
+        from: "            pace.until_allowed(before + offset - file.offset).await;",
+        to: "            let _ = (&pace, before);",
+        package: RAFT,
+        target: RAFT_TESTS,
+        test: "faults::an_interrupted_snapshot_goes_on_where_it_broke",
+    },
+    Pitfall {
+        number: 9,
+        line: "the machine runs on a thread of its own",
+        file: "node/raft/src/apply_thread.rs",
+        from: "        let (ended, end) = oneshot::channel();\n        match mode {",
+        to: "        let (ended, end) = oneshot::channel();\n        \
+             match if true { ApplyMode::Inline } else { mode } {",
+        package: RAFT,
+        target: RAFT_TESTS,
+        test: "slow::nobody_is_elected_while_the_leaders_machine_is_busy",
+    },
+    Pitfall {
+        number: 10,
+        line: "append does not wait for the disk",
+        file: "node/raft/src/log_store.rs",
+        from: "        self.log.append(part, Box::new(done));\n        Ok(())",
+        to: "        let (told, synced) = oneshot::channel();\n        \
+             self.log.append(part, Box::new(move |result| { done(result); drop(told.send(())); }));\n        \
+             synced.await.map_err(io::Error::other)",
+        package: RAFT,
+        target: RAFT_TESTS,
+        test: "slow::nobody_is_elected_while_the_leaders_disk_is_slow",
+    },
+    Pitfall {
+        number: 10,
+        line: "every responder of an applied batch is answered",
+        file: "node/raft/src/state_machine.rs",
+        from: "            responder.send(());",
+        to: "            drop(responder);",
+        package: RAFT,
+        target: RAFT_TESTS,
+        test: "slow::what_is_acknowledged_is_applied",
+    },
+    Pitfall {
+        number: 11,
+        line: "a cluster begins only when all its members are there",
+        file: "node/raft/src/bootstrap.rs",
+        from: "        if lowest && new.len() == members.len() {",
+        to: "        if lowest {",
+        package: RAFT,
+        target: RAFT_TESTS,
+        test: "bootstrap::only_the_lowest_id_begins_and_only_when_all_are_there",
+    },
+    Pitfall {
+        number: 11,
+        line: "a new leader finishes the membership change of a dead one",
+        file: "node/raft/src/leadership.rs",
+        from: "        if now.ready && joint && !finishing {",
+        to: "        if now.ready && joint && !finishing && false {",
+        package: RAFT,
+        target: RAFT_TESTS,
+        test: "faults::a_new_leader_finishes_the_membership_change_of_a_dead_one",
+    },
+    Pitfall {
+        number: 12,
+        line: "an id that is known with another data directory is not added",
+        file: "node/raft/src/membership.rs",
+        from: ".is_some_and(|known| known.node_uuid != peer.node_uuid)",
+        to: ".is_some_and(|known| known.node_uuid != peer.node_uuid && false)",
+        package: RAFT,
+        target: RAFT_TESTS,
+        test: "members::senseless_changes_are_refused",
+    },
+    Pitfall {
+        number: 12,
+        line: "a peer whose data directory is not the member's is refused",
+        file: "node/raft/src/handshake.rs",
+        from: "    if known(hello.from).is_some_and(|known| !known.is_nil() && known != uuid) {",
+        to: "    if known(hello.from).is_some_and(|known| known.is_nil() && known != uuid) {",
+        package: RAFT,
+        target: RAFT_TESTS,
+        test: "handshake::a_node_that_lost_its_disk_does_not_return_under_its_id",
+    },
+    Pitfall {
+        number: 13,
+        line: "a node of another cluster is refused",
+        file: "node/raft/src/handshake.rs",
+        from: "    if hello.cluster_id != me.cluster_id {",
+        to: "    if hello.cluster_id.is_empty() {",
+        package: RAFT,
+        target: RAFT_TESTS,
+        test: "handshake::a_node_of_another_cluster_is_refused",
+    },
+    Pitfall {
+        number: 13,
+        line: "a node does not talk to itself",
+        file: "node/raft/src/handshake.rs",
+        from: "    if hello.from == me.node_id || uuid == me.node_uuid {",
+        to: "    if hello.from == me.node_id && uuid != me.node_uuid {",
+        package: RAFT,
+        target: RAFT_TESTS,
+        test: "handshake::a_node_does_not_talk_to_itself_nor_to_a_wrong_address",
+    },
+    Pitfall {
+        number: 13,
+        line: "an answer that does not come ends the session",
+        file: "node/raft/src/append_session.rs",
+        from: "                Some(at) => sleep_until(at).await,",
+        to: "                Some(at) if at.elapsed().is_zero() && false => sleep_until(at).await,\n                \
+             Some(_) => std::future::pending().await,",
+        package: RAFT,
+        target: RAFT_TESTS,
+        test: "faults::a_leader_that_is_cut_off_is_replaced_and_taken_back",
+    },
+    Pitfall {
+        number: 14,
+        line: "an entry that was replaced in the log has an unknown outcome",
+        file: "node/raft/src/propose.rs",
+        from: "        ) => Err(ProposeError::Unknown),",
+        to: "        ) => Err(ProposeError::NotLeader { leader: None }),",
+        package: RAFT,
+        target: RAFT_TESTS,
+        test: "faults::a_leader_that_is_cut_off_is_replaced_and_taken_back",
+    },
+    Pitfall {
+        number: 14,
+        line: "an answer that was dropped with Raft is an unknown outcome",
+        file: "node/raft/src/propose.rs",
+        from: "                Err(_) => Err(ProposeError::Unknown),",
+        to: "                Err(_) => Err(ProposeError::Stopped),",
+        package: RAFT,
+        target: RAFT_TESTS,
+        test: "replicate::a_fault_of_the_state_machine_stops_raft_and_says_so",
+    },
+    Pitfall {
+        number: 15,
+        line: "apply's random bytes are those of the mutation",
+        file: "node/engine/src/tables/write_set.rs",
+        from: "        let mut bytes = self.entropy;",
+        to: "        let chance = std::collections::hash_map::RandomState::new();\n        \
+             let chance = std::hash::BuildHasher::hash_one(&chance, self.entropy);\n        \
+             let mut bytes = u128::from(chance).to_le_bytes();",
+        package: "steadfast-engine",
+        target: &["--test", "properties"],
+        test: "replicas_agree_whatever_happens",
+    },
+    Pitfall {
+        number: 15,
+        line: "Raft's random numbers follow from the seed",
+        file: "node/raft/src/node.rs",
+        from: "        let seed = options.seed;\n",
+        to: "        let chance = std::collections::hash_map::RandomState::new();\n        \
+             let seed = std::hash::BuildHasher::hash_one(&chance, options.seed);\n",
+        package: RAFT,
+        target: RAFT_TESTS,
+        test: "determinism::the_same_seed_tells_the_same_story",
+    },
+];

@@ -122,5 +122,11 @@ fn dispatch(set: &mut WriteSet<'_>, mutation: &Mutation) -> Result<Reply, Stop> 
             mutation::raise_engine_version::apply(set, *version)
         }
         Mutation::PurgeNamespace(number) => mutation::purge_namespace::apply(set, *number),
+        Mutation::UpdateWorkflowExecution(request) => {
+            mutation::update_workflow_execution::apply(set, request)
+        }
+        Mutation::ExecuteMultiOperation { start, update } => {
+            mutation::execute_multi_operation::apply(set, start, update)
+        }
     }
 }

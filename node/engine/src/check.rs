@@ -4,6 +4,7 @@
 mod history;
 mod index;
 mod run;
+mod update;
 
 use crate::reply::Fault;
 use crate::tables::keys::prefix_end;

@@ -6,6 +6,7 @@ mod complete_workflow_execution;
 mod continue_as_new_workflow_execution;
 mod fail_workflow_execution;
 mod modify_workflow_properties;
+mod protocol_message;
 mod record_marker;
 mod request_cancel_activity_task;
 mod schedule_activity_task;
@@ -13,6 +14,7 @@ mod sequence;
 mod start_timer;
 mod upsert_workflow_search_attributes;
 
+pub(crate) use protocol_message::apply_remaining as apply_remaining_messages;
 pub(crate) use sequence::check_sequence;
 
 use crate::effect::AssignedTask;
@@ -20,6 +22,7 @@ use crate::event::{Attributes as EventAttributes, NewEvent};
 use crate::execution::{Execution, NextRun};
 use crate::reply::{Fault, Refusal, Stop};
 use crate::tables::Namespace;
+use std::collections::BTreeSet;
 use steadfast_proto::temporal::command::v1::Command;
 use steadfast_proto::temporal::command::v1::command::Attributes;
 use steadfast_proto::temporal::enums::v1::{CommandType, WorkflowTaskFailedCause};
@@ -43,6 +46,10 @@ pub(crate) struct Completion<'a> {
     pub(crate) needs_task: bool,
     /// The run that follows, opened after this one is finished.
     pub(crate) next_run: Option<NextRun>,
+    /// Messages of the request that have taken effect, by index.
+    pub(crate) taken_messages: BTreeSet<usize>,
+    /// Updates that got an answer by this completion.
+    pub(crate) answered_updates: BTreeSet<String>,
 }
 
 /// What a command has besides its attributes.
@@ -205,10 +212,12 @@ pub(crate) fn apply_command(
         Attributes::ModifyWorkflowPropertiesCommandAttributes(attributes) => {
             modify_workflow_properties::apply(execution, completion, attributes, head)
         }
+        Attributes::ProtocolMessageCommandAttributes(attributes) => {
+            protocol_message::apply(execution, completion, &attributes)
+        }
         Attributes::RequestCancelExternalWorkflowExecutionCommandAttributes(_)
         | Attributes::StartChildWorkflowExecutionCommandAttributes(_)
         | Attributes::SignalExternalWorkflowExecutionCommandAttributes(_)
-        | Attributes::ProtocolMessageCommandAttributes(_)
         | Attributes::ScheduleNexusOperationCommandAttributes(_)
         | Attributes::RequestCancelNexusOperationCommandAttributes(_) => {
             let name = sequence::command_name(command.command_type);

@@ -5,6 +5,8 @@ use crate::id::{QueueKey, Reservation, RunRef};
 use crate::mutation::TaskToken;
 use crate::time::{Span, Timestamp};
 use bytes::Bytes;
+use steadfast_proto::temporal::failure::v1::Failure;
+use steadfast_proto::temporal::protocol::v1::Message;
 
 /// One duty.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,10 +35,33 @@ pub enum Effect {
         /// The run.
         run: RunRef,
     },
+    /// An update moved: its callers look at the state again, or take this end, of which the state
+    /// keeps no trace. Callers that miss it find no record, and may ask again.
+    UpdateChanged {
+        /// The run.
+        run: RunRef,
+        /// The update's id.
+        update_id: String,
+        /// How it ended, when it left no trace.
+        end: Option<UpdateEnd>,
+    },
     /// A due time was added that may be the earliest now.
     DueAt(Timestamp),
     /// A run is to be deleted in slices: propose `DeleteSlice`.
     DeleteRun(RunRef),
+}
+
+/// How an update ended without an event.
+#[derive(Debug, Clone, PartialEq)]
+pub enum UpdateEnd {
+    /// The workflow, or the server in its place, rejected it.
+    Rejected(Box<Failure>),
+    /// The run closed before it was accepted.
+    WorkflowCompleted,
+    /// The run closed before it was accepted, and another run goes on: it may be asked there.
+    WorkflowContinuing,
+    /// The workflow task that carried it failed by a bad answer of the worker.
+    WorkflowTaskFailed,
 }
 
 /// A claimed task, with what a poll's answer needs beyond the state.
@@ -71,6 +96,8 @@ pub struct AssignedWorkflowTask {
     /// Events that are not stored (transient or speculative scheduled and started), encoded as a
     /// `History`; empty when there are none.
     pub tail: Bytes,
+    /// Updates for the worker to accept or reject.
+    pub messages: Vec<Message>,
 }
 
 /// A claimed activity task. Input, header and type are in the activity's record.

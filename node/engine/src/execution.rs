@@ -21,6 +21,7 @@ mod next_run;
 mod open;
 mod own_search_attributes;
 mod reset_points;
+mod update;
 mod workflow_task;
 
 pub use close::Closing;
@@ -31,6 +32,8 @@ pub use next_run::NextRun;
 pub use open::Opening;
 pub(crate) use open::new_run_id;
 pub use reset_points::reset_points;
+pub use update::{ACCEPTED_UPDATE_COMPLETED_WORKFLOW, ReappliedUpdate, updates_to_reapply};
+pub(crate) use update::{AnswerError, closed_update_failure};
 pub use workflow_task::{DEFAULT_TASK_TIMEOUT, TASK_TIMEOUT_MAX, TaskFailure};
 pub(crate) use workflow_task::{HISTORY_SERVICE, poll_text};
 
@@ -39,7 +42,8 @@ use crate::event::{Attributes, NewEvent};
 use crate::id::{QueueKey, RunRef, TaskKind};
 use crate::reply::Fault;
 use crate::tables::{
-    Due, DueKind, HistoryBatch, Record, Run, VisibilityRow, WorkflowTaskPhase, WriteSet, keys,
+    Due, DueKind, HistoryBatch, Record, Run, VisibilityRow, WorkflowTaskKind, WorkflowTaskPhase,
+    WriteSet, keys,
 };
 use crate::task_queue;
 use crate::time::Timestamp;
@@ -60,6 +64,9 @@ pub struct Execution<'set, 'tables> {
     task_ended: bool,
     buffered_here: bool,
     closed_here: bool,
+    /// Only updates and speculative tasks moved: a speculative task stays one, and when there is
+    /// no event either, no transition is counted.
+    leaves_no_trace: bool,
 }
 
 impl<'set, 'tables> Execution<'set, 'tables> {
@@ -74,6 +81,7 @@ impl<'set, 'tables> Execution<'set, 'tables> {
     fn with(set: &'set mut WriteSet<'tables>, run: Box<Run>) -> Self {
         let (batch, is_new) = (Vec::new(), false);
         let (dispatch, task_ended, buffered_here, closed_here) = (false, false, false, false);
+        let leaves_no_trace = false;
         Self {
             set,
             run,
@@ -83,6 +91,7 @@ impl<'set, 'tables> Execution<'set, 'tables> {
             task_ended,
             buffered_here,
             closed_here,
+            leaves_no_trace,
         }
     }
 
@@ -110,6 +119,7 @@ impl<'set, 'tables> Execution<'set, 'tables> {
 
     /// Adds an event with a time of its own: a start that is written only when its end is known.
     pub(crate) fn add_event_at(&mut self, event: impl Into<NewEvent>, at: Timestamp) -> i64 {
+        self.make_speculative_ordinary();
         let event_id = self.run.next_event_id;
         self.run.next_event_id += 1;
         self.batch.push(event.into().into_event(event_id, at));
@@ -128,6 +138,11 @@ impl<'set, 'tables> Execution<'set, 'tables> {
             return Ok(None);
         }
         Ok(Some(self.add_event(event)))
+    }
+
+    /// Only updates and speculative tasks move from here on: a speculative task stays one.
+    pub(crate) fn leave_no_trace(&mut self) {
+        self.leaves_no_trace = true;
     }
 
     /// The id that the next event gets.
@@ -193,10 +208,18 @@ impl<'set, 'tables> Execution<'set, 'tables> {
     /// # Errors
     /// [`Fault`] when storage is broken.
     pub(crate) fn finish_into_set(mut self) -> Result<&'set mut WriteSet<'tables>, Fault> {
+        if !self.leaves_no_trace {
+            self.make_speculative_ordinary();
+        }
         self.check_buffer_limit()?;
         self.check_history_limits()?;
+        if self.closed_here {
+            self.end_updates()?;
+        }
         self.dispatch_workflow_task()?;
-        self.run.state_transitions += 1;
+        if !self.leaves_no_trace || !self.batch.is_empty() {
+            self.run.state_transitions += 1;
+        }
         self.write_batch();
         if self.is_new || self.closed_here {
             self.write_row();
@@ -225,7 +248,9 @@ impl<'set, 'tables> Execution<'set, 'tables> {
         let queue = self.workflow_queue(&task.queue);
         if let Some(reservation) = task_queue::take_reservation(self.set, &queue)? {
             // The claim counts as a transition of its own, as when a poll makes it.
-            self.run.state_transitions += 1;
+            if task.kind != WorkflowTaskKind::Speculative {
+                self.run.state_transitions += 1;
+            }
             let task = self.start_workflow_task(&reservation)?;
             let task = Box::new(AssignedTask::Workflow(task));
             self.set

@@ -48,6 +48,15 @@ fn set_limit(limits: &mut Limits, key: &str, value: &Value) -> Result<(), &'stat
         "limit.numpendingactivities.error" => limits.pending_activities_max = count(value)?,
         "history.maximumsignalsperexecution" => limits.signals_max = signed(value)?,
         "history.maximumbufferedeventsbatch" => limits.buffered_events_max = count(value)?,
+        "history.maxinflightupdates" => limits.open_updates_max = count(value)?,
+        "history.maxinflightupdatepayloads" => limits.open_update_bytes_max = count(value)?,
+        "history.maxtotalupdates" => limits.updates_max = count(value)?,
+        "history.maxtotalupdates.suggestcontinueasnewthreshold" => {
+            limits.updates_suggest_per_mille = per_mille(value)?
+        }
+        "history.discardspeculativeworkflowtaskmaximumeventscount" => {
+            limits.discarded_events_max = signed(value)?
+        }
         "limit.maxidlength" => limits.id_length_max = count(value)?,
         "history.workflowidreuseminimalinterval" => {
             limits.workflow_id_reuse_interval = span(value)?
@@ -68,6 +77,19 @@ fn signed(value: &Value) -> Result<i64, &'static str> {
 
 fn count(value: &Value) -> Result<u64, &'static str> {
     value.as_u64().ok_or("a whole number, not negative")
+}
+
+/// A fraction from 0 to 1, in thousandths.
+fn per_mille(value: &Value) -> Result<u64, &'static str> {
+    const EXPECTED: &str = "a number from 0 to 1";
+    let fraction = value
+        .as_f64()
+        .filter(|fraction| (0.0..=1.0).contains(fraction))
+        .ok_or(EXPECTED)?;
+    (0..=1_000_u32)
+        .find(|thousandths| f64::from(*thousandths) >= fraction * 1_000.0)
+        .map(u64::from)
+        .ok_or(EXPECTED)
 }
 
 fn switch(value: &Value) -> Result<bool, &'static str> {

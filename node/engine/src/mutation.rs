@@ -8,6 +8,7 @@ pub(crate) mod add_search_attributes;
 pub(crate) mod bootstrap;
 pub(crate) mod claim_task;
 pub(crate) mod delete_workflow_execution;
+pub(crate) mod execute_multi_operation;
 pub(crate) mod fire_due;
 mod id_policy;
 mod new_run;
@@ -31,6 +32,7 @@ pub(crate) mod signal_workflow_execution;
 pub(crate) mod start_workflow_execution;
 pub(crate) mod terminate_workflow_execution;
 pub(crate) mod update_namespace;
+pub(crate) mod update_workflow_execution;
 mod workflow_task_of;
 
 use crate::id::{NamespaceNumber, QueueKey, Reservation, RunRef, TaskKind};
@@ -243,4 +245,13 @@ pub enum Mutation {
     RaiseEngineVersion(u32),
     /// Makes a namespace's executions past their retention go; proposed by the timer loop.
     PurgeNamespace(NamespaceNumber),
+    /// UpdateWorkflowExecution; the update id is filled in.
+    UpdateWorkflowExecution(Proto<wire::UpdateWorkflowExecutionRequest>),
+    /// ExecuteMultiOperation: a start and an update of the same workflow, both or none.
+    ExecuteMultiOperation {
+        /// The start; its request id is filled in.
+        start: Proto<wire::StartWorkflowExecutionRequest>,
+        /// The update; its id is filled in.
+        update: Proto<wire::UpdateWorkflowExecutionRequest>,
+    },
 }

@@ -10,6 +10,7 @@ mod memory;
 pub mod namespace;
 pub mod queue;
 pub mod target;
+pub mod update;
 pub mod visibility;
 
 pub use target::{StoredActivity, StoredRun, resolve, run};

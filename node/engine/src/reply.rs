@@ -1,6 +1,7 @@
 //! What `apply` answers: a reply, or a refusal. And faults, which are neither.
 
 use crate::effect::AssignedTask;
+use crate::id::RunRef;
 use steadfast_proto::temporal::common::v1 as common;
 
 /// A business "yes".
@@ -32,6 +33,22 @@ pub enum Reply {
     Signaled {
         /// The link.
         link: Option<common::Link>,
+    },
+    /// UpdateWorkflowExecution: the update is known to this run; the state says how far it is.
+    Updating {
+        /// The run.
+        run: RunRef,
+        /// The run's id.
+        run_id: String,
+    },
+    /// ExecuteMultiOperation: what its start answers, and the run that has the update.
+    MultiOperation {
+        /// `Started`.
+        start: Box<Reply>,
+        /// The run.
+        run: RunRef,
+        /// The run's id.
+        run_id: String,
     },
     /// ClaimTask found a task (it is also in the effects), or none.
     Claimed(Option<Box<AssignedTask>>),
@@ -110,6 +127,14 @@ pub enum Refusal {
     /// PERMISSION_DENIED with PermissionDeniedFailure.
     #[error("{0}")]
     PermissionDenied(String),
+    /// MultiOperationExecutionFailure: what became of each of the two operations.
+    #[error("Update-with-Start could not be executed.")]
+    MultiOperation {
+        /// The start; `None` when it was aborted because of the update.
+        start: Option<Box<Refusal>>,
+        /// The update; `None` when it was aborted because of the start.
+        update: Option<Box<Refusal>>,
+    },
     /// UNIMPLEMENTED: a command or field whose feature is not built yet.
     #[error("{0}")]
     Unimplemented(String),

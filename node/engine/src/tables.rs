@@ -14,6 +14,7 @@ mod queue;
 mod request;
 mod run;
 mod timer;
+mod update;
 mod visibility;
 mod write_set;
 
@@ -30,6 +31,7 @@ pub use run::{
     StickyQueue, WorkflowTask, WorkflowTaskKind, WorkflowTaskPhase,
 };
 pub use timer::UserTimer;
+pub use update::{Update, UpdateCounts, UpdateState};
 pub use visibility::VisibilityRow;
 pub(crate) use write_set::wrong as wrong_record;
 pub use write_set::{Changes, WriteSet};
@@ -46,6 +48,7 @@ pub mod keys {
     pub use super::request::request_key;
     pub use super::run::run_key;
     pub use super::timer::{timer_key, timer_prefix};
+    pub use super::update::{open_update_key, open_update_prefix, update_key, update_prefix};
     pub use super::visibility::{visibility_key, visibility_prefix};
 }
 
@@ -105,4 +108,8 @@ pub enum Record {
     QueueTask(QueueTask),
     /// A row of the list of executions.
     Visibility(VisibilityRow),
+    /// A workflow update, by its id.
+    Update(Box<Update>),
+    /// Id of an open workflow update, by its sequence number.
+    OpenUpdate(String),
 }

@@ -112,6 +112,8 @@ fn is_of_command(event: &HistoryEvent) -> bool {
             | EventType::MarkerRecorded
             | EventType::UpsertWorkflowSearchAttributes
             | EventType::WorkflowPropertiesModified
+            | EventType::WorkflowExecutionUpdateAccepted
+            | EventType::WorkflowExecutionUpdateCompleted
             | EventType::WorkflowExecutionOptionsUpdated
     )
 }
@@ -122,6 +124,8 @@ struct Links {
     /// Scheduled tasks and activities, with their started event (0 before).
     scheduled: BTreeMap<i64, i64>,
     timers: BTreeMap<i64, String>,
+    /// Accepted updates.
+    updates: BTreeMap<i64, String>,
 }
 
 impl Links {
@@ -168,6 +172,14 @@ impl Links {
             }
             Some(Attributes::TimerCanceledEventAttributes(event)) => {
                 self.timers.remove(&event.started_event_id).as_ref() == Some(&event.timer_id)
+            }
+            Some(Attributes::WorkflowExecutionUpdateAcceptedEventAttributes(event)) => {
+                let update_id = event.protocol_instance_id.clone();
+                self.updates.insert(id, update_id).is_none()
+            }
+            Some(Attributes::WorkflowExecutionUpdateCompletedEventAttributes(event)) => {
+                let update_id = event.meta.as_ref().map(|meta| &meta.update_id);
+                self.updates.remove(&event.accepted_event_id).as_ref() == update_id
             }
             Some(_) => true,
             None => false,

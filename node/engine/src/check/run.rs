@@ -1,6 +1,6 @@
 //! One run: its record, its history, its activities and timers agree.
 
-use super::{Report, count, for_each, history};
+use super::{Report, count, for_each, history, update};
 use crate::execution::activity::timeout::armed;
 use crate::id::{QueueKey, TaskKind};
 use crate::reply::Fault;
@@ -49,6 +49,7 @@ pub(super) fn check(tables: &dyn Tables, run: &Run, report: &mut Report) -> Resu
         // It is left as the panic found it; its tasks and due times go as they come up.
         return Ok(());
     }
+    update::check(tables, run, report)?;
     check_workflow_task(tables, run, report)?;
     let mut activities: Vec<Box<Activity>> = Vec::new();
     for_each(tables, &keys::activity_prefix(&run.run), |_, record| {
@@ -114,6 +115,11 @@ fn check_workflow_task(tables: &dyn Tables, run: &Run, report: &mut Report) -> R
     };
     match task.phase {
         WorkflowTaskPhase::Scheduled { task: sequence } => {
+            let speculative = task.kind == WorkflowTaskKind::Speculative;
+            report.require(
+                !speculative || task.scheduled_event_id == run.next_event_id,
+                || format!("{}: an event came before a speculative task's own", name()),
+            );
             report.require(run.buffered_count == 0, || {
                 format!("{}: events are buffered for a task that nobody has", name())
             });
@@ -129,10 +135,10 @@ fn check_workflow_task(tables: &dyn Tables, run: &Run, report: &mut Report) -> R
                     format!("{}: its task is in no queue", name())
                 });
             }
-            let virtual_events = task.kind == WorkflowTaskKind::Transient;
+            let virtual_events = task.kind != WorkflowTaskKind::Normal;
             report.require(
                 !virtual_events || task.scheduled_event_id == run.next_event_id,
-                || format!("{}: an event took the id of a transient task's", name()),
+                || format!("{}: an event took the id of an unwritten task's", name()),
             );
             let kind = DueKind::WorkflowTaskStartToClose { task: task.number };
             let key = keys::due_key(at.after(task.timeout), &run.run, &kind);

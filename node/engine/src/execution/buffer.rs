@@ -23,6 +23,7 @@ impl Execution<'_, '_> {
 
     /// As [`Execution::buffer`], with a time of its own.
     pub(super) fn buffer_at(&mut self, event: NewEvent, at: Timestamp) {
+        self.make_speculative_ordinary();
         let event = event.into_event(0, at);
         let key = keys::buffered_key(&self.run.run, self.run.next_buffered);
         self.run.next_buffered += 1;

@@ -5,7 +5,7 @@ use super::reset_points::carried_reset_points;
 use crate::event::{Attributes, NewEvent};
 use crate::id::RunRef;
 use crate::proto::Proto;
-use crate::tables::{BranchPart, DueKind, RetryState, Run, RunTimes, WriteSet};
+use crate::tables::{BranchPart, DueKind, RetryState, Run, RunTimes, UpdateCounts, WriteSet};
 use crate::time::{Span, Timestamp};
 use std::collections::BTreeMap;
 use steadfast_proto::temporal::common::v1::{Link, Payload};
@@ -148,6 +148,7 @@ fn new_run(opening: &Opening, now: Timestamp) -> Run {
         last_completion_result: started.last_completion_result.as_ref().map(Proto::detached),
         continued_failure: started.continued_failure.as_ref().map(Proto::detached),
         quarantined: String::new(),
+        updates: UpdateCounts::default(),
     }
 }
 

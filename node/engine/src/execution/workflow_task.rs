@@ -1,6 +1,7 @@
 //! The workflow task of a run: scheduling it and handing it to a worker. Its ends are in `ends`.
 
 mod ends;
+mod speculative;
 
 pub(crate) use ends::HISTORY_SERVICE;
 pub use ends::TaskFailure;
@@ -49,11 +50,19 @@ impl Execution<'_, '_> {
     /// # Errors
     /// [`Fault`] when storage is broken.
     pub(crate) fn schedule_workflow_task_since(&mut self, since: Timestamp) -> Result<(), Fault> {
+        self.schedule_task(since, WorkflowTaskKind::Normal)
+    }
+
+    /// Schedules a task of the wanted kind: a normal one becomes transient after failures, a
+    /// speculative one normal when events were buffered.
+    fn schedule_task(&mut self, since: Timestamp, wanted: WorkflowTaskKind) -> Result<(), Fault> {
         if self.run.workflow_task.is_some() || !self.is_open() || self.run.first_task_pending {
             return Ok(());
         }
+        let mut kind = wanted;
         if self.has_buffered_events() {
             // What the worker has not seen makes the next task an ordinary one again.
+            kind = WorkflowTaskKind::Normal;
             self.flush_buffered()?;
             self.run.workflow_task_attempt = 1;
         }
@@ -69,7 +78,7 @@ impl Execution<'_, '_> {
             kind: if attempt > 1 {
                 WorkflowTaskKind::Transient
             } else {
-                WorkflowTaskKind::Normal
+                kind
             },
             phase: WorkflowTaskPhase::Scheduled { task: 0 },
             scheduled_event_id: self.run.next_event_id,
@@ -78,9 +87,7 @@ impl Execution<'_, '_> {
             scheduled_at: self.set.now,
             original_scheduled_at: since,
             timeout,
-            schedule_to_start: sticky
-                .as_ref()
-                .map_or(Span::ZERO, |sticky| sticky.schedule_to_start),
+            schedule_to_start: self.schedule_to_start(kind),
             queue,
             sticky: sticky.is_some(),
             identity: String::new(),
@@ -90,8 +97,12 @@ impl Execution<'_, '_> {
             history_bytes: 0,
         };
         self.run.next_workflow_task += 1;
-        if task.kind == WorkflowTaskKind::Normal {
-            task.scheduled_event_id = self.add_event(self.scheduled_attributes(&task));
+        match task.kind {
+            WorkflowTaskKind::Normal => {
+                task.scheduled_event_id = self.add_event(self.scheduled_attributes(&task));
+            }
+            WorkflowTaskKind::Transient => {}
+            WorkflowTaskKind::Speculative => self.leaves_no_trace = true,
         }
         if !task.schedule_to_start.is_zero() {
             let at = task.scheduled_at.after(task.schedule_to_start);
@@ -181,18 +192,20 @@ impl Execution<'_, '_> {
         &mut self,
         reservation: &Reservation,
     ) -> Result<AssignedWorkflowTask, Fault> {
-        self.start_task(&reservation.identity, Some(reservation.poll))
+        self.start_task(&reservation.identity, Some(reservation.poll), true)
     }
 
-    /// Starts the workflow task that was scheduled just now for the answer of the call.
+    /// Starts the workflow task that was scheduled just now for the answer of the call. After a
+    /// heartbeat the worker has the updates of the task before: they are not sent again.
     ///
     /// # Errors
     /// [`Fault`] when no task is scheduled: the caller checks that.
     pub(crate) fn start_workflow_task_inline(
         &mut self,
         identity: &str,
+        heartbeat: bool,
     ) -> Result<AssignedWorkflowTask, Fault> {
-        self.start_task(identity, None)
+        self.start_task(identity, None, !heartbeat)
     }
 
     /// Whether this transaction's started event accepts an eager start.
@@ -208,6 +221,7 @@ impl Execution<'_, '_> {
         &mut self,
         identity: &str,
         poll: Option<PollId>,
+        sends_again: bool,
     ) -> Result<AssignedWorkflowTask, Fault> {
         let Some(mut task) = self.run.workflow_task.take() else {
             return Err(Fault::Decode("no workflow task is scheduled".to_owned()));
@@ -223,7 +237,7 @@ impl Execution<'_, '_> {
             task.poll = poll;
             self.run.workflow_task = Some(task);
             return self
-                .assigned_again()
+                .assigned_again()?
                 .ok_or_else(|| Fault::Decode("no task".to_owned()));
         }
         self.make_ordinary(&mut task);
@@ -240,6 +254,7 @@ impl Execution<'_, '_> {
                 Bytes::new()
             }
             WorkflowTaskKind::Transient | WorkflowTaskKind::Speculative => {
+                self.leaves_no_trace |= task.kind == WorkflowTaskKind::Speculative;
                 task.started_event_id = task.scheduled_event_id + 1;
                 stored_until = task.scheduled_event_id - 1;
                 let events = self.virtual_events(&task);
@@ -257,7 +272,8 @@ impl Execution<'_, '_> {
             now.after(task.timeout),
             DueKind::WorkflowTaskStartToClose { task: task.number },
         );
-        let assigned = self.assigned(&task, claim, stored_until, tail);
+        self.send_updates(task.number, sends_again)?;
+        let assigned = self.assigned(&task, claim, stored_until, tail)?;
         self.run.workflow_task = Some(task);
         Ok(assigned)
     }
@@ -286,7 +302,10 @@ impl Execution<'_, '_> {
         let by_count = self.run.next_event_id > limits.history_count_suggest;
         let size = by_size.then_some(SuggestContinueAsNewReason::HistorySizeTooLarge);
         let count = by_count.then_some(SuggestContinueAsNewReason::TooManyHistoryEvents);
-        size.into_iter().chain(count)
+        let updates = self
+            .has_many_updates()
+            .then_some(SuggestContinueAsNewReason::TooManyUpdates);
+        size.into_iter().chain(count).chain(updates)
     }
 
     fn started_attributes(&self, task: &WorkflowTask) -> Attributes {
@@ -333,7 +352,7 @@ impl Execution<'_, '_> {
         claim: u64,
         stored_until: i64,
         tail: Bytes,
-    ) -> AssignedWorkflowTask {
+    ) -> Result<AssignedWorkflowTask, Fault> {
         let token = TaskToken {
             kind: TaskKind::Workflow,
             run: self.run.run.clone(),
@@ -343,7 +362,8 @@ impl Execution<'_, '_> {
             attempt: task.attempt,
             claim,
         };
-        AssignedWorkflowTask {
+        Ok(AssignedWorkflowTask {
+            messages: self.update_messages(task)?,
             token,
             workflow_type: self.run.workflow_type.clone(),
             previous_started_event_id: self.run.last_completed_started_event_id,
@@ -356,17 +376,21 @@ impl Execution<'_, '_> {
             },
             stored_until,
             tail,
-        }
+        })
     }
 
     /// The started workflow task as its poll got it, for an answer that is repeated.
-    #[must_use]
-    pub fn assigned_again(&self) -> Option<AssignedWorkflowTask> {
-        let task = self.run.workflow_task.as_ref()?;
-        let WorkflowTaskPhase::Started { claim, .. } = task.phase else {
-            return None;
+    ///
+    /// # Errors
+    /// [`Fault`] when storage is broken.
+    pub fn assigned_again(&self) -> Result<Option<AssignedWorkflowTask>, Fault> {
+        let Some(task) = self.run.workflow_task.as_ref() else {
+            return Ok(None);
         };
-        Some(match task.kind {
+        let WorkflowTaskPhase::Started { claim, .. } = task.phase else {
+            return Ok(None);
+        };
+        let assigned = match task.kind {
             WorkflowTaskKind::Normal => {
                 self.assigned(task, claim, task.started_event_id, Bytes::new())
             }
@@ -375,7 +399,8 @@ impl Execution<'_, '_> {
                 let tail = Bytes::from(History { events }.encode_to_vec());
                 self.assigned(task, claim, task.scheduled_event_id - 1, tail)
             }
-        })
+        };
+        assigned.map(Some)
     }
 }
 

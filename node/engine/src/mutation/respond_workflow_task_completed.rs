@@ -1,7 +1,9 @@
 //! RespondWorkflowTaskCompleted: the commands are applied all together or not at all.
 
 use super::workflow_task_of::{load, task_not_found};
-use crate::command::{CommandError, Completion, apply_command, check_sequence, failure_text};
+use crate::command::{
+    CommandError, Completion, apply_command, apply_remaining_messages, check_sequence, failure_text,
+};
 use crate::effect::AssignedTask;
 use crate::event::Attributes;
 use crate::execution::{Execution, HISTORY_SERVICE, TaskFailure, activity, namespace_by_number};
@@ -9,7 +11,8 @@ use crate::id::WorkerVersion;
 use crate::mutation::TaskToken;
 use crate::reply::{Fault, Refusal, Reply, Stop};
 use crate::tables::{LastCompletion, Namespace, StickyQueue, WorkflowTask, WriteSet};
-use crate::time::Span;
+use crate::time::{Span, Timestamp};
+use std::collections::BTreeSet;
 use steadfast_proto::temporal::deployment::v1::WorkerDeploymentVersion;
 use steadfast_proto::temporal::enums::v1::{
     TimeoutType, WorkerVersioningMode, WorkflowTaskFailedCause,
@@ -54,7 +57,8 @@ pub(crate) fn apply(
             let text = failure_text(cause, &message);
             if attempt > 1 && cause != WorkflowTaskFailedCause::UnhandledCommand {
                 // A series of bad answers waits for the growing time-out, and leaves no events.
-                return Err(Refusal::InvalidArgument(text).into());
+                set.rollback();
+                return drop_answer(set, token, &request.namespace, text);
             }
             set.rollback();
             fail(set, token, request, cause, &text, false)
@@ -83,10 +87,12 @@ fn same_answer(execution: &Execution<'_, '_>, token: &TaskToken) -> Result<Optio
     else {
         return Ok(None);
     };
-    let again = execution
-        .is_started_by(last.new_task_claim)
-        .then(|| execution.assigned_again());
-    let new_task = again.flatten().map(|mut task| {
+    let again = if execution.is_started_by(last.new_task_claim) {
+        execution.assigned_again()?
+    } else {
+        None
+    };
+    let new_task = again.map(|mut task| {
         task.sticky = true;
         Box::new(AssignedTask::Workflow(task))
     });
@@ -97,7 +103,7 @@ fn same_answer(execution: &Execution<'_, '_>, token: &TaskToken) -> Result<Optio
     Ok(Some(Reply::WorkflowTaskCompleted {
         new_task,
         eager_activities,
-        reset_history_event_id: 0,
+        reset_history_event_id: last.reset_history_event_id,
     }))
 }
 
@@ -130,11 +136,24 @@ fn complete(
     token: &TaskToken,
     request: &RespondWorkflowTaskCompletedRequest,
 ) -> Result<Reply, CommandError> {
-    let Some(task) = execution.end_completed_task() else {
-        return Err(task_not_found().into());
+    let discards = execution.discards_speculative_task(request);
+    let since = execution
+        .run
+        .workflow_task
+        .as_ref()
+        .map(|task| task.original_scheduled_at);
+    let completed_event_id = if discards {
+        execution.discard_speculative_task();
+        execution.set_sticky(sticky_queue(request));
+        0
+    } else {
+        let Some(task) = execution.end_completed_task() else {
+            return Err(task_not_found().into());
+        };
+        let completed_event_id = execution.add_event(completed_attributes(&task, request));
+        remember_worker(&mut execution, request, completed_event_id);
+        completed_event_id
     };
-    let completed_event_id = execution.add_event(completed_attributes(&task, request));
-    remember_worker(&mut execution, request, completed_event_id);
     let mut completion = Completion {
         request,
         namespace,
@@ -143,6 +162,8 @@ fn complete(
         unhandled_events: execution.has_buffered_events(),
         needs_task: request.force_create_new_workflow_task,
         next_run: None,
+        taken_messages: BTreeSet::new(),
+        answered_updates: BTreeSet::new(),
     };
     for command in &request.commands {
         if execution.set.is_full() {
@@ -151,19 +172,24 @@ fn complete(
         }
         apply_command(&mut execution, &mut completion, command.clone())?;
     }
-    let new_task =
-        if execution.is_open() && (completion.needs_task || execution.has_buffered_events()) {
-            let heartbeat = is_heartbeat(request).then_some(task.original_scheduled_at);
-            schedule_next(&mut execution, request, heartbeat)?
-        } else {
-            None
-        };
+    apply_remaining_messages(&mut execution, &mut completion)?;
+    if execution.is_open() && !request.force_create_new_workflow_task {
+        execution.reject_unprocessed_updates()?;
+    }
+    let heartbeat = since.filter(|_| is_heartbeat(request));
+    let new_task = schedule_next(&mut execution, request, completion.needs_task, heartbeat)?;
     let new_task_claim = new_task.as_ref().map_or(0, |(_, claim)| *claim);
     let (eager_activities, next_run) = (completion.eager_activities, completion.next_run);
+    let reset_history_event_id = if discards {
+        execution.run.last_completed_started_event_id
+    } else {
+        0
+    };
     execution.run.last_completion = Some(LastCompletion {
         claim: token.claim,
         new_task_claim,
         eager_activities: eager_activities.iter().map(scheduled_event_id).collect(),
+        reset_history_event_id,
     });
     let set = execution.finish_into_set()?;
     if let Some(next_run) = next_run {
@@ -172,7 +198,7 @@ fn complete(
     Ok(Reply::WorkflowTaskCompleted {
         new_task: new_task.map(|(task, _)| task),
         eager_activities,
-        reset_history_event_id: 0,
+        reset_history_event_id,
     })
 }
 
@@ -185,18 +211,35 @@ fn scheduled_event_id(task: &AssignedTask) -> i64 {
 
 type NewTask = Option<(Box<AssignedTask>, u64)>;
 
-/// Schedules the next workflow task; it rides in the answer when the worker wants that.
+/// Schedules the next workflow task, when there is something to tell; it rides in the answer when
+/// the worker wants that. Updates that came meanwhile need no more than a speculative one then.
 fn schedule_next(
     execution: &mut Execution<'_, '_>,
     request: &RespondWorkflowTaskCompletedRequest,
-    heartbeat_since: Option<crate::time::Timestamp>,
+    needs_task: bool,
+    heartbeat_since: Option<Timestamp>,
 ) -> Result<NewTask, Fault> {
-    let since = heartbeat_since.unwrap_or(execution.set.now);
-    execution.schedule_workflow_task_since(since)?;
-    if !request.return_new_workflow_task || execution.run.workflow_task.is_none() {
+    if !execution.is_open() {
         return Ok(None);
     }
-    let mut task = execution.start_workflow_task_inline(&request.identity)?;
+    let inline = request.return_new_workflow_task;
+    if needs_task || execution.has_buffered_events() {
+        let since = heartbeat_since.unwrap_or(execution.set.now);
+        execution.schedule_workflow_task_since(since)?;
+    } else if execution.has_unanswered_updates()? {
+        if inline {
+            execution.schedule_speculative_task()?;
+        } else {
+            execution.schedule_workflow_task()?;
+        }
+    } else {
+        return Ok(None);
+    }
+    if !inline || execution.run.workflow_task.is_none() {
+        return Ok(None);
+    }
+    let heartbeat = request.force_create_new_workflow_task;
+    let mut task = execution.start_workflow_task_inline(&request.identity, heartbeat)?;
     // The worker has the workflow in memory: it gets what came since.
     task.sticky = true;
     let claim = task.token.claim;
@@ -240,6 +283,16 @@ fn completed_attributes(
     })
 }
 
+fn sticky_queue(request: &RespondWorkflowTaskCompletedRequest) -> Option<StickyQueue> {
+    let sticky = request.sticky_attributes.as_ref()?;
+    let name = sticky.worker_task_queue.as_ref()?.name.clone();
+    let schedule_to_start = Span::from_proto(sticky.schedule_to_start_timeout.as_ref());
+    (!name.is_empty()).then_some(StickyQueue {
+        name,
+        schedule_to_start,
+    })
+}
+
 /// The worker's own queue and version, as it says them with each completion.
 #[expect(deprecated, reason = "workers still send the stamp and the checksum")]
 fn remember_worker(
@@ -247,15 +300,7 @@ fn remember_worker(
     request: &RespondWorkflowTaskCompletedRequest,
     completed_event_id: i64,
 ) {
-    let sticky = request.sticky_attributes.as_ref().and_then(|sticky| {
-        let name = sticky.worker_task_queue.as_ref()?.name.clone();
-        let schedule_to_start = Span::from_proto(sticky.schedule_to_start_timeout.as_ref());
-        (!name.is_empty()).then_some(StickyQueue {
-            name,
-            schedule_to_start,
-        })
-    });
-    execution.set_sticky(sticky);
+    execution.set_sticky(sticky_queue(request));
     let stamp = request.worker_version_stamp.as_ref();
     let options = request.deployment_options.as_ref();
     let mut version = WorkerVersion {
@@ -282,6 +327,23 @@ fn remember_worker(
     execution.note_reset_point(&request.binary_checksum, build_id, completed_event_id);
 }
 
+/// A bad answer to a task that failed before is dropped, but the updates that it was for are given
+/// up.
+fn drop_answer(
+    set: &mut WriteSet<'_>,
+    token: &TaskToken,
+    namespace: &str,
+    text: String,
+) -> Result<Reply, Stop> {
+    let mut execution = load(set, token, namespace)?;
+    if !execution.abort_sent_updates()? {
+        return Err(Refusal::InvalidArgument(text).into());
+    }
+    execution.leave_no_trace();
+    execution.finish()?;
+    Err(Stop::RefusedWithChanges(Refusal::InvalidArgument(text)))
+}
+
 /// The task fails because of a command; the call is refused, and the state changes all the same.
 fn fail(
     set: &mut WriteSet<'_>,
@@ -302,6 +364,7 @@ fn fail(
         failure_info: Some(FailureInfo::ServerFailureInfo(ServerFailureInfo::default())),
         ..Failure::default()
     };
+    execution.abort_sent_updates()?;
     execution.fail_workflow_task(TaskFailure {
         cause: cause.into(),
         failure: Some(failure),

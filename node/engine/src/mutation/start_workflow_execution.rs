@@ -30,10 +30,11 @@ pub(crate) fn apply(
     match decide(existing.as_deref(), &request.request_id, policies)? {
         Decision::SameRequest(run) => {
             let execution = load(set, &run)?;
-            let eager = request
-                .request_eager_execution
-                .then(|| execution.assigned_again())
-                .flatten();
+            let eager = if request.request_eager_execution {
+                execution.assigned_again()?
+            } else {
+                None
+            };
             Ok(started_reply(
                 &execution,
                 &namespace,
@@ -53,7 +54,7 @@ pub(crate) fn apply(
             execution.schedule_workflow_task()?;
             let eager = if execution.run_started_eagerly() {
                 Some(AssignedTask::Workflow(
-                    execution.start_workflow_task_inline(&request.identity)?,
+                    execution.start_workflow_task_inline(&request.identity, false)?,
                 ))
             } else {
                 None

@@ -18,6 +18,8 @@ pub(crate) mod run_family {
     pub(crate) const TIMER: u8 = 3;
     pub(crate) const BUFFERED: u8 = 4;
     pub(crate) const REQUEST: u8 = 5;
+    pub(crate) const UPDATE: u8 = 6;
+    pub(crate) const OPEN_UPDATE: u8 = 7;
     pub(crate) const HISTORY: u8 = 9;
 }
 

@@ -53,6 +53,17 @@ pub struct Limits {
     pub signals_max: i64,
     /// `history.maximumBufferedEventsBatch`, events.
     pub buffered_events_max: u64,
+    /// `history.maxInFlightUpdates`, per run.
+    pub open_updates_max: u64,
+    /// `history.maxInFlightUpdatePayloads`, bytes per run.
+    pub open_update_bytes_max: u64,
+    /// `history.maxTotalUpdates`, per run.
+    pub updates_max: u64,
+    /// `history.maxTotalUpdates.suggestContinueAsNewThreshold`, in thousandths of the maximum.
+    pub updates_suggest_per_mille: u64,
+    /// `history.discardSpeculativeWorkflowTaskMaximumEventsCount`: a speculative task that told of
+    /// more events is written even when it only rejected updates.
+    pub discarded_events_max: i64,
     /// `limit.maxIDLength`, bytes.
     pub id_length_max: u64,
     /// `history.workflowIdReuseMinimalInterval`.
@@ -83,6 +94,11 @@ impl Default for Limits {
             pending_activities_max: 2_000,
             signals_max: 10_000,
             buffered_events_max: 100,
+            open_updates_max: 10,
+            open_update_bytes_max: 20 * 1024 * 1024,
+            updates_max: 2_000,
+            updates_suggest_per_mille: 900,
+            discarded_events_max: 10,
             id_length_max: 1_000,
             workflow_id_reuse_interval: Span::seconds(1),
             eager_activities: true,

@@ -1,6 +1,7 @@
 //! The mutable state of one run. Nothing in here grows with history.
 
 use super::key::{Key, run_family, run_writer};
+use super::update::UpdateCounts;
 use crate::id::{PollId, RunRef, WorkerVersion};
 use crate::proto::Proto;
 use crate::time::{Span, Timestamp};
@@ -102,6 +103,8 @@ pub struct Run {
     pub continued_failure: Option<Proto<Failure>>,
     /// Set when a mutation of this run panicked: nothing is done with it any more.
     pub quarantined: String,
+    /// Workflow updates.
+    pub updates: UpdateCounts,
 }
 
 /// Answer of the last accepted workflow-task completion.
@@ -113,6 +116,8 @@ pub struct LastCompletion {
     pub new_task_claim: u64,
     /// Scheduled event ids of the activities that the answer carried as started.
     pub eager_activities: Vec<i64>,
+    /// The event that the worker goes back to after a discarded speculative task; 0 otherwise.
+    pub reset_history_event_id: i64,
 }
 
 /// Where a build of the chain's workers first completed a workflow task.

@@ -15,15 +15,23 @@ use steadfast_proto::temporal::common::v1::{
 use steadfast_proto::temporal::enums::v1::CommandType;
 use steadfast_proto::temporal::taskqueue::v1::TaskQueue;
 
-pub(super) fn command(line: &str) -> Command {
+/// The command of a line; `None` for an answer to an update that goes without one.
+pub(super) fn command(line: &str) -> Option<Command> {
     let args = Args::parse(line, line);
+    if ["accept", "respond", "reject", "protocol_message"].contains(&args.verb.as_str()) {
+        return super::update::command(&args).map(|attributes| Command {
+            command_type: CommandType::ProtocolMessage.into(),
+            attributes: Some(Attributes::ProtocolMessageCommandAttributes(attributes)),
+            ..Command::default()
+        });
+    }
     let (command_type, attributes) = attributes(&args);
     args.finish();
-    Command {
+    Some(Command {
         command_type: command_type.into(),
         attributes: Some(attributes),
         ..Command::default()
-    }
+    })
 }
 
 fn attributes(args: &Args) -> (CommandType, Attributes) {

@@ -241,6 +241,26 @@ fn workflow(line: Line, attributes: &Attributes) -> Line {
         Attributes::WorkflowExecutionTerminatedEventAttributes(event) => line
             .text("reason", &event.reason)
             .text("by", &event.identity),
+        Attributes::WorkflowExecutionUpdateAdmittedEventAttributes(event) => {
+            let request = event.request.clone().unwrap_or_default();
+            line.text("id", &request.meta.unwrap_or_default().update_id)
+        }
+        Attributes::WorkflowExecutionUpdateAcceptedEventAttributes(event) => {
+            let request = event.accepted_request.clone();
+            let name = request
+                .and_then(|request| request.input)
+                .map(|input| input.name);
+            line.text("id", &event.protocol_instance_id)
+                .number("after", event.accepted_request_sequencing_event_id)
+                .text("name", &name.unwrap_or_default())
+        }
+        Attributes::WorkflowExecutionUpdateCompletedEventAttributes(event) => line
+            .text("id", &event.meta.clone().unwrap_or_default().update_id)
+            .number("accepted", event.accepted_event_id)
+            .text(
+                "outcome",
+                &super::update::outcome_text(&event.outcome.clone().unwrap_or_default()),
+            ),
         Attributes::TimerStartedEventAttributes(event) => line
             .text("id", &event.timer_id)
             .span("after", event.start_to_fire_timeout.as_ref()),

@@ -6,6 +6,7 @@ mod event_text;
 mod namespace;
 mod show;
 mod time;
+mod update;
 mod workflow;
 mod workflow_task;
 
@@ -78,6 +79,9 @@ fn step(script: &mut Script, args: &Args, below: &[String]) {
         "cancel" => workflow::cancel(script, args),
         "terminate" => workflow::terminate(script, args),
         "delete" => workflow::delete(script, args),
+        "update" => update::update(script, args),
+        "update_with_start" => update::update_with_start(script, args),
+        "show_update" => update::show(script, args),
         "poll_workflow" => workflow_task::poll(script, args),
         "complete_workflow" => workflow_task::complete(script, args, below),
         "fail_workflow" => workflow_task::fail(script, args),
@@ -145,6 +149,10 @@ impl Script {
                 self.say(format!("to delete: {}", run.workflow_id));
                 self.to_delete.push(run);
             }
+            Effect::UpdateChanged { update_id, end, .. } => {
+                let text = update::end_text(end.as_ref());
+                self.say(format!("update {update_id}{text}"));
+            }
             Effect::RunChanged { .. } | Effect::WorkflowTaskEnded { .. } | Effect::DueAt(_) => {}
         }
     }
@@ -169,6 +177,7 @@ impl Script {
                         " and a tail"
                     },
                 );
+                let text = text + &update::messages_text(&task.messages);
                 (task.token.clone(), name, text)
             }
             AssignedTask::Activity(task) => {

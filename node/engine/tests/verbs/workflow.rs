@@ -10,7 +10,7 @@ use steadfast_proto::temporal::common::v1::{
 use steadfast_proto::temporal::taskqueue::v1::TaskQueue;
 use steadfast_proto::temporal::workflowservice::v1 as wire;
 
-fn execution(args: &Args) -> Option<WorkflowExecution> {
+pub(super) fn execution(args: &Args) -> Option<WorkflowExecution> {
     let (workflow_id, run_id) = (args.name_or("wf"), args.get_or("run", ""));
     Some(WorkflowExecution {
         workflow_id,
@@ -21,7 +21,13 @@ fn execution(args: &Args) -> Option<WorkflowExecution> {
 /// `start [ID] queue= type= request= run_timeout= execution_timeout= task_timeout= reuse= conflict=
 /// cron= delay= attempts= first_retry= input= attribute.NAME=`
 pub(super) fn start(script: &mut Script, args: &Args) {
-    let request = wire::StartWorkflowExecutionRequest {
+    let request = start_request(script, args);
+    let reply = script.apply(Mutation::StartWorkflowExecution(Proto(request)));
+    say_started(script, reply);
+}
+
+pub(super) fn start_request(script: &Script, args: &Args) -> wire::StartWorkflowExecutionRequest {
+    wire::StartWorkflowExecutionRequest {
         namespace: args.get_or("namespace", "default"),
         workflow_id: args.name_or("wf"),
         workflow_type: workflow_type(args),
@@ -40,9 +46,7 @@ pub(super) fn start(script: &mut Script, args: &Args) {
         request_eager_execution: args.has("eager"),
         search_attributes: search_attributes(args),
         ..Default::default()
-    };
-    let reply = script.apply(Mutation::StartWorkflowExecution(Proto(request)));
-    say_started(script, reply);
+    }
 }
 
 /// As `start`, with `signal=` and `signal_input=`.

@@ -9,6 +9,7 @@ use steadfast_engine::proto::Proto;
 use steadfast_proto::temporal::failure::v1::Failure;
 use steadfast_proto::temporal::taskqueue::v1::{StickyExecutionAttributes, TaskQueue};
 use steadfast_proto::temporal::workflowservice::v1 as wire;
+use steadfast_proto::temporal::workflowservice::v1::respond_workflow_task_completed_request::Capabilities;
 
 /// `poll_workflow queue= worker= as=`
 pub(super) fn poll(script: &mut Script, args: &Args) {
@@ -27,7 +28,7 @@ pub(super) fn claim(script: &mut Script, poller: steadfast_engine::id::Reservati
     }
 }
 
-/// `complete_workflow [TASK] worker= sticky= sticky_timeout= [return] [force]` with commands below.
+/// `complete_workflow [TASK] worker= sticky= sticky_timeout= [return] [force] [forgets]` with commands below.
 pub(super) fn complete(script: &mut Script, args: &Args, below: &[String]) {
     let name = task_name(script, args);
     let sticky = args.get("sticky").map(|name| StickyExecutionAttributes {
@@ -40,7 +41,14 @@ pub(super) fn complete(script: &mut Script, args: &Args, below: &[String]) {
     let request = wire::RespondWorkflowTaskCompletedRequest {
         namespace: "default".to_owned(),
         identity: args.get_or("worker", "worker"),
-        commands: below.iter().map(|line| command(line)).collect(),
+        commands: below.iter().filter_map(|line| command(line)).collect(),
+        messages: below
+            .iter()
+            .filter_map(|line| super::update::answer(line))
+            .collect(),
+        capabilities: Some(Capabilities {
+            discard_speculative_workflow_task_with_events: args.has("forgets"),
+        }),
         sticky_attributes: sticky,
         return_new_workflow_task: args.has("return"),
         force_create_new_workflow_task: args.has("force"),
@@ -52,11 +60,14 @@ pub(super) fn complete(script: &mut Script, args: &Args, below: &[String]) {
     let Some(Reply::WorkflowTaskCompleted {
         new_task,
         eager_activities,
-        ..
+        reset_history_event_id,
     }) = reply
     else {
         return;
     };
+    if reset_history_event_id != 0 {
+        script.say(format!("back to event {reset_history_event_id}"));
+    }
     for task in eager_activities {
         let text = script.keep(&task, "");
         script.say(format!("eager: {text}"));
@@ -103,7 +114,7 @@ pub(super) fn abandon_sticky(script: &mut Script, args: &Args) {
 }
 
 fn task_name(script: &Script, args: &Args) -> String {
-    let flags = ["return", "force"];
+    let flags = ["return", "force", "forgets"];
     match args.name() {
         Some(name) if !flags.contains(&name.as_str()) => name,
         Some(_) | None => script.last_workflow(),

@@ -35,14 +35,7 @@ impl Execution<'_, '_> {
     pub(crate) fn end_completed_task(&mut self) -> Option<WorkflowTask> {
         let mut task = self.end_task()?;
         if task.kind != WorkflowTaskKind::Normal {
-            let events = self.virtual_events(&task);
-            assert!(
-                task.scheduled_event_id == self.run.next_event_id,
-                "no event gets an id while a transient task is started"
-            );
-            self.run.next_event_id += 2;
-            self.batch.extend(events);
-            task.kind = WorkflowTaskKind::Normal;
+            self.write_virtual_events(&mut task);
         }
         self.run.last_completed_started_event_id = task.started_event_id;
         self.run.workflow_task_attempt = 1;
@@ -54,7 +47,10 @@ impl Execution<'_, '_> {
     /// Fails the started task. Only the first failure of a series is written. Stickiness ends; a
     /// task that was sticky is tried again as a first attempt, any other is transient next.
     pub(crate) fn fail_workflow_task(&mut self, failure: TaskFailure) {
-        let Some(task) = self.end_task() else { return };
+        let Some(mut task) = self.end_task() else {
+            return;
+        };
+        self.write_speculative_events(&mut task, &failure.identity);
         let cause = WorkflowTaskFailedCause::try_from(failure.cause).unwrap_or_default();
         self.note_problem(task.attempt, "WorkflowTaskFailed", &format!("{cause:?}"));
         if task.kind == WorkflowTaskKind::Normal {
@@ -76,7 +72,10 @@ impl Execution<'_, '_> {
 
     /// Times a task out: started, or waiting on a sticky queue.
     pub(crate) fn time_out_workflow_task(&mut self, timeout: TimeoutType) {
-        let Some(task) = self.end_task() else { return };
+        let Some(mut task) = self.end_task() else {
+            return;
+        };
+        self.write_speculative_events(&mut task, "");
         self.note_problem(
             task.attempt,
             "WorkflowTaskTimedOut",
@@ -153,7 +152,9 @@ impl Execution<'_, '_> {
         if moves {
             let queue = self.workflow_queue(&task.queue);
             task_queue::remove(self.set, &queue, sequence);
-            if !task.schedule_to_start.is_zero() {
+            // A speculative task's time-out is not the sticky queue's: it stays.
+            let is_speculative = task.kind == WorkflowTaskKind::Speculative;
+            if !task.schedule_to_start.is_zero() && !is_speculative {
                 let at = task.scheduled_at.after(task.schedule_to_start);
                 self.remove_due(
                     at,
@@ -164,6 +165,7 @@ impl Execution<'_, '_> {
             task.queue.clone_from(&self.run.task_queue);
             task.sticky = false;
             self.dispatch = true;
+            self.leaves_no_trace |= is_speculative;
         }
         self.run.workflow_task = Some(task);
         Ok(moves)
@@ -184,6 +186,7 @@ impl Execution<'_, '_> {
             return false;
         }
         *claim = next_claim;
+        self.leaves_no_trace |= task.kind == WorkflowTaskKind::Speculative;
         self.run.next_claim += 1;
         self.dispatch = true;
         true

@@ -24,6 +24,8 @@ mod system;
 mod task_queue;
 mod token;
 mod unimplemented;
+mod update;
+mod update_with_start;
 mod validate;
 mod visibility;
 mod worker;

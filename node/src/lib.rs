@@ -17,3 +17,4 @@ pub mod queries;
 pub mod shard;
 pub mod telemetry;
 pub mod timers;
+pub mod updates;

@@ -39,6 +39,7 @@ use crate::matching::Matching;
 use crate::queries::Queries;
 use crate::telemetry::Telemetry;
 use crate::timers::Alarm;
+use crate::updates::Updates;
 use admission::Admission;
 use delivery::Deliveries;
 use pending::Pending;
@@ -146,6 +147,7 @@ pub(crate) struct Core {
     queue: mpsc::UnboundedSender<Queued>,
     matching: Matching,
     queries: Queries,
+    updates: Updates,
     pub(crate) alarm: Alarm,
     watchers: RunWatchers,
     deliveries: Deliveries,
@@ -191,6 +193,7 @@ impl Shard {
             queue,
             matching: Matching::default(),
             queries: Queries::default(),
+            updates: Updates::default(),
             alarm: Alarm::default(),
             watchers: RunWatchers::default(),
             deliveries: Deliveries::default(),
@@ -362,6 +365,12 @@ impl Shard {
         &self.core.queries
     }
 
+    /// Who waits for updates.
+    #[must_use]
+    pub fn updates(&self) -> &Updates {
+        &self.core.updates
+    }
+
     /// What was counted.
     #[must_use]
     pub fn telemetry(&self) -> &Telemetry {
@@ -384,6 +393,11 @@ impl Shard {
     #[must_use]
     pub fn store(&self) -> &StateStore<StateRecord> {
         &self.core.store
+    }
+
+    /// Whether polls end now, since the node stops.
+    pub(crate) fn polls_end(&self) -> &CancellationToken {
+        &self.core.ending
     }
 
     /// Ends all polls with empty answers; new ones, too. The first step of a node's end.

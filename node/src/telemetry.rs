@@ -217,6 +217,8 @@ pub fn kind(mutation: &Mutation) -> &'static str {
         Mutation::AbandonStickyQueue(_) => "abandon_sticky_queue",
         Mutation::QuarantineRun { .. } => "quarantine_run",
         Mutation::RaiseEngineVersion(_) => "raise_engine_version",
+        Mutation::UpdateWorkflowExecution(_) => "update_workflow_execution",
+        Mutation::ExecuteMultiOperation { .. } => "execute_multi_operation",
         Mutation::PurgeNamespace(_) => "purge_namespace",
     }
 }

@@ -42,6 +42,8 @@ pub enum Effect {
         run: RunRef,
         /// The update's id.
         update_id: String,
+        /// Its place among the run's updates: one asked again after its end has another.
+        sequence: u64,
         /// How it ended, when it left no trace.
         end: Option<UpdateEnd>,
     },

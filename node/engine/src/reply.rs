@@ -40,15 +40,15 @@ pub enum Reply {
         run: RunRef,
         /// The run's id.
         run_id: String,
+        /// The update's place among the run's updates.
+        sequence: u64,
     },
-    /// ExecuteMultiOperation: what its start answers, and the run that has the update.
+    /// ExecuteMultiOperation: what each of the two operations answers.
     MultiOperation {
         /// `Started`.
         start: Box<Reply>,
-        /// The run.
-        run: RunRef,
-        /// The run's id.
-        run_id: String,
+        /// `Updating`.
+        update: Box<Reply>,
     },
     /// ClaimTask found a task (it is also in the effects), or none.
     Claimed(Option<Box<AssignedTask>>),

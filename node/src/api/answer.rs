@@ -92,6 +92,7 @@ pub(crate) fn workflow_task(
         scheduled_time: Some(task.scheduled_at.to_proto()),
         started_time: Some(task.started_at.to_proto()),
         queries,
+        messages: task.messages.clone(),
         ..Default::default()
     }))
 }

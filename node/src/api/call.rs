@@ -81,6 +81,11 @@ impl Call {
             .map_or(longest, |deadline| self.ahead_of(deadline).min(longest))
     }
 
+    /// Until when an update waits before it tells how far it is, and when the caller is gone.
+    pub(crate) fn update_deadlines(&self) -> (Instant, Option<Instant>) {
+        (self.arrived + HISTORY_POLL, self.deadline)
+    }
+
     /// Until when a query waits: the caller's own deadline.
     pub(crate) fn query_deadline(&self) -> Instant {
         self.deadline.unwrap_or(self.arrived + NO_DEADLINE)

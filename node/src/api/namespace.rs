@@ -199,6 +199,8 @@ fn description(
 fn capabilities() -> namespace_wire::namespace_info::Capabilities {
     namespace_wire::namespace_info::Capabilities {
         eager_workflow_start: true,
+        sync_update: true,
+        async_update: true,
         ..Default::default()
     }
 }

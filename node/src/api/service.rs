@@ -3,7 +3,7 @@
 use super::unimplemented::{self, with_operator_rpcs, with_workflow_rpcs};
 use super::{
     Api, activity_task, execution, history, message, namespace, operator_service, system,
-    task_queue, visibility, worker, workflow_task,
+    task_queue, update, update_with_start, visibility, worker, workflow_task,
 };
 use prost::Message;
 use std::sync::Arc;
@@ -109,6 +109,10 @@ with_workflow_rpcs! { serve {
         // message.rs
         query_workflow(QueryWorkflowRequest) -> QueryWorkflowResponse = message::query_workflow;
         respond_query_task_completed(RespondQueryTaskCompletedRequest) -> RespondQueryTaskCompletedResponse = message::respond_query_task_completed;
+        // update.rs, update_with_start.rs
+        update_workflow_execution(UpdateWorkflowExecutionRequest) -> UpdateWorkflowExecutionResponse = update::update_workflow_execution;
+        poll_workflow_execution_update(PollWorkflowExecutionUpdateRequest) -> PollWorkflowExecutionUpdateResponse = update::poll_workflow_execution_update;
+        execute_multi_operation(ExecuteMultiOperationRequest) -> ExecuteMultiOperationResponse = update_with_start::execute_multi_operation;
         // workflow_task.rs
         poll_workflow_task_queue(PollWorkflowTaskQueueRequest) -> PollWorkflowTaskQueueResponse = workflow_task::poll_workflow_task_queue;
         respond_workflow_task_completed(RespondWorkflowTaskCompletedRequest) -> RespondWorkflowTaskCompletedResponse = workflow_task::respond_workflow_task_completed;

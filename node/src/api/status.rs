@@ -9,7 +9,7 @@ use steadfast_proto::temporal::enums::v1::{
     NamespaceState, ResourceExhaustedCause, ResourceExhaustedScope,
 };
 use steadfast_proto::temporal::errordetails::v1 as details;
-use steadfast_proto::temporal::failure::v1::Failure;
+use steadfast_proto::temporal::failure::v1::{Failure, MultiOperationExecutionAborted};
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Status};
 
@@ -60,6 +60,14 @@ pub(crate) fn refused(refusal: Refusal) -> Status {
             &details::ResourceExhaustedFailure { cause, scope },
         ),
         Refusal::PermissionDenied(message) => permission_denied(message),
+        Refusal::MultiOperation { start, update } => {
+            let operation = |refusal: Option<Box<Refusal>>| {
+                refusal.map_or(Operation::Aborted, |refusal| {
+                    Operation::Failed(refused(*refusal))
+                })
+            };
+            multi_operation(operation(start), operation(update))
+        }
         Refusal::Unimplemented(message) => Status::unimplemented(message),
         Refusal::Quarantined(message) => Status::internal(message),
     }
@@ -120,6 +128,63 @@ pub(crate) fn permission_denied(message: impl Into<String>) -> Status {
         Code::PermissionDenied,
         message.into(),
         &details::PermissionDeniedFailure::default(),
+    )
+}
+
+/// What became of one operation of a failed ExecuteMultiOperation.
+#[derive(Debug)]
+pub(crate) enum Operation {
+    /// It was done.
+    Done,
+    /// It was not done because of the other one.
+    Aborted,
+    /// It failed.
+    Failed(Status),
+}
+
+/// MultiOperationExecutionFailure: a status for each operation; the code is the failed one's.
+pub(crate) fn multi_operation(start: Operation, update: Operation) -> Status {
+    let mut code = None;
+    let mut status = |operation| match operation {
+        Operation::Done => details::multi_operation_execution_failure::OperationStatus::default(),
+        Operation::Aborted => operation_status(&with(
+            Code::Aborted,
+            "Operation was aborted.".to_owned(),
+            &MultiOperationExecutionAborted {},
+        )),
+        Operation::Failed(status) => {
+            code.get_or_insert(status.code());
+            operation_status(&status)
+        }
+    };
+    let statuses = vec![status(start), status(update)];
+    with(
+        code.unwrap_or(Code::Aborted),
+        "Update-with-Start could not be executed.".to_owned(),
+        &details::MultiOperationExecutionFailure { statuses },
+    )
+}
+
+fn operation_status(
+    status: &Status,
+) -> details::multi_operation_execution_failure::OperationStatus {
+    let packed = rpc::Status::decode(status.details()).unwrap_or_default();
+    details::multi_operation_execution_failure::OperationStatus {
+        code: status.code().into(),
+        message: status.message().to_owned(),
+        details: packed.details,
+    }
+}
+
+/// RESOURCE_EXHAUSTED of one workflow that is about to close.
+pub(crate) fn workflow_closing() -> Status {
+    with(
+        Code::ResourceExhausted,
+        "workflow operation can not be applied because workflow is closing".to_owned(),
+        &details::ResourceExhaustedFailure {
+            cause: ResourceExhaustedCause::BusyWorkflow.into(),
+            scope: ResourceExhaustedScope::Namespace.into(),
+        },
     )
 }
 

@@ -12,8 +12,6 @@ macro_rules! with_workflow_rpcs {
             $($given)*
             namespaced {
                 deprecate_namespace(DeprecateNamespaceRequest) -> DeprecateNamespaceResponse: "DeprecateNamespace is not implemented";
-                execute_multi_operation(ExecuteMultiOperationRequest) -> ExecuteMultiOperationResponse: "ExecuteMultiOperation is not implemented",
-                    unless |request| request.operations.len() != 2 => "Operations have to be exactly [Start, Update].";
                 reset_workflow_execution(ResetWorkflowExecutionRequest) -> ResetWorkflowExecutionResponse: "ResetWorkflowExecution is not implemented",
                     unless |request| request.request_id.is_empty() => "RequestId is not set on request.";
                 list_archived_workflow_executions(ListArchivedWorkflowExecutionsRequest) -> ListArchivedWorkflowExecutionsResponse: "ListArchivedWorkflowExecutions is not implemented",
@@ -59,10 +57,6 @@ macro_rules! with_workflow_rpcs {
                 update_worker_deployment_version_metadata(UpdateWorkerDeploymentVersionMetadataRequest) -> UpdateWorkerDeploymentVersionMetadataResponse: "UpdateWorkerDeploymentVersionMetadata is not implemented";
                 set_worker_deployment_manager(SetWorkerDeploymentManagerRequest) -> SetWorkerDeploymentManagerResponse: "SetWorkerDeploymentManager is not implemented",
                     unless |request| request.identity.is_empty() => "Identity is required";
-                update_workflow_execution(UpdateWorkflowExecutionRequest) -> UpdateWorkflowExecutionResponse: "UpdateWorkflowExecution is not implemented",
-                    unless |request| request.workflow_execution.is_none() => "Execution is not set on request.";
-                poll_workflow_execution_update(PollWorkflowExecutionUpdateRequest) -> PollWorkflowExecutionUpdateResponse: "PollWorkflowExecutionUpdate is not implemented",
-                    unless |request| request.update_ref.is_none() => "UpdateRef is not set on request.";
                 start_batch_operation(StartBatchOperationRequest) -> StartBatchOperationResponse: "StartBatchOperation is not implemented";
                 stop_batch_operation(StopBatchOperationRequest) -> StopBatchOperationResponse: "StopBatchOperation is not implemented",
                     unless |request| request.job_id.is_empty() => "JobId is not set on request.";

@@ -4,8 +4,10 @@ mod cron;
 mod link;
 mod retry_policy;
 mod start;
+mod update;
 
 pub(crate) use start::{signal_with_start, start};
+pub(crate) use update::update;
 
 use super::status::invalid;
 use prost::Message;

@@ -272,6 +272,8 @@ fn record_kind(record: &Record) -> &'static str {
         Record::Due(_) => "due",
         Record::QueueTask(_) => "queue_task",
         Record::Visibility(_) => "visibility",
+        Record::Update(_) => "update",
+        Record::OpenUpdate(_) => "open_update",
     }
 }
 

@@ -92,6 +92,7 @@ impl Machine {
                 Effect::TaskAssigned { reservation, .. } => Some(reservation.poll),
                 Effect::TaskQueued { .. }
                 | Effect::RunChanged { .. }
+                | Effect::UpdateChanged { .. }
                 | Effect::WorkflowTaskEnded { .. }
                 | Effect::DueAt(_)
                 | Effect::DeleteRun(_) => None,
@@ -173,7 +174,9 @@ fn run_of(view: &dyn Tables, mutation: &Mutation) -> Option<RunRef> {
         | Mutation::AbandonStickyQueue(_)
         | Mutation::QuarantineRun { .. }
         | Mutation::RaiseEngineVersion(_)
-        | Mutation::PurgeNamespace(_) => None,
+        | Mutation::PurgeNamespace(_)
+        | Mutation::UpdateWorkflowExecution(_)
+        | Mutation::ExecuteMultiOperation { .. } => None,
     }
 }
 

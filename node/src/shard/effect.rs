@@ -16,6 +16,12 @@ impl Core {
             match effect {
                 Effect::TaskAssigned { reservation, task } => self.deliver(reservation.poll, &task),
                 Effect::RunChanged { run, closed: _ } => self.watchers.changed(&run),
+                Effect::UpdateChanged {
+                    run,
+                    update_id,
+                    sequence,
+                    end,
+                } => self.updates.changed(&run, &update_id, sequence, end),
                 Effect::TaskQueued { queue } if leads => {
                     if let Some(reservation) = self.matching.task_queued(&queue) {
                         self.claim(reservation);

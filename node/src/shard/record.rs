@@ -1,5 +1,6 @@
 //! The engine's records as the state store keeps them, and views of them as the engine reads them.
 
+use prost::Message;
 use std::ops::Bound;
 use std::sync::Arc;
 use steadfast_engine::tables::Changes;
@@ -33,6 +34,10 @@ impl state::Record for StateRecord {
             Record::HistoryBatch(batch) => 256 + batch.events.len(),
             Record::BufferedEvent(event) => 256 + event.event.len(),
             Record::Run(_) => 2_048,
+            Record::Update(update) => {
+                let request = update.request.as_ref();
+                512 + request.map_or(0, |request| request.0.encoded_len())
+            }
             Record::Activity(_) | Record::Config(_) | Record::Namespace(_) => 1_024,
             Record::Meta(_)
             | Record::NamespaceName(_)
@@ -41,7 +46,8 @@ impl state::Record for StateRecord {
             | Record::Request(_)
             | Record::Due(_)
             | Record::QueueTask(_)
-            | Record::Visibility(_) => 256,
+            | Record::Visibility(_)
+            | Record::OpenUpdate(_) => 256,
         }
     }
 }

@@ -40,6 +40,19 @@ pub(super) fn wanted(view: &View, mutation: &Mutation) -> Queues {
                 ),
             }
         }
+        Mutation::ExecuteMultiOperation { start, .. } => {
+            let running = current(view, &start.namespace, &start.workflow_id, "")?
+                .filter(|run| run.close.is_none());
+            let mut queues = unless_pending(running);
+            let name = start.task_queue.as_ref().map(|queue| &*queue.name);
+            queues.extend(workflow_queue(view, &start.namespace, name)?);
+            Ok(queues)
+        }
+        Mutation::UpdateWorkflowExecution(request) => of_execution(
+            view,
+            &request.namespace,
+            request.workflow_execution.as_ref(),
+        ),
         Mutation::SignalWorkflowExecution(request) => of_execution(
             view,
             &request.namespace,

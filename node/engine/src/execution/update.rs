@@ -266,7 +266,7 @@ impl Execution<'_, '_> {
             } else {
                 self.set.delete(open.key);
                 self.run.updates.open -= 1;
-                self.tell_update(&open.update_id, None);
+                self.tell_update(&open.update_id, &open.update, None);
             }
         }
         Ok(())
@@ -278,7 +278,7 @@ impl Execution<'_, '_> {
         self.set.delete(keys::update_key(&self.run.run, update_id));
         self.run.updates.open -= 1;
         self.forget_request_bytes(update);
-        self.tell_update(update_id, Some(end));
+        self.tell_update(update_id, update, Some(end));
     }
 
     fn forget_request_bytes(&mut self, update: &Update) {
@@ -290,11 +290,12 @@ impl Execution<'_, '_> {
         counts.request_bytes = counts.request_bytes.saturating_sub(bytes);
     }
 
-    fn tell_update(&mut self, update_id: &str, end: Option<UpdateEnd>) {
+    fn tell_update(&mut self, update_id: &str, update: &Update, end: Option<UpdateEnd>) {
         let (run, update_id) = (self.run.run.clone(), update_id.to_owned());
         self.set.effects.push(Effect::UpdateChanged {
             run,
             update_id,
+            sequence: update.sequence,
             end,
         });
     }

@@ -235,6 +235,7 @@ impl Execution<'_, '_> {
             *own = claim;
             task.returned = 0;
             task.poll = poll;
+            self.leaves_no_trace |= task.kind == WorkflowTaskKind::Speculative;
             self.run.workflow_task = Some(task);
             return self
                 .assigned_again()?

@@ -4,7 +4,7 @@
 use super::id_policy::{Decision, Policies, decide};
 use super::new_run::{NewRun, open_new_run};
 use super::start_workflow_execution::started_reply;
-use super::update_workflow_execution::{admit, update_id};
+use super::update_workflow_execution::{admit, update_id, updating};
 use crate::execution::{Execution, namespace_of};
 use crate::id::RunRef;
 use crate::reply::{Refusal, Reply, Stop};
@@ -48,10 +48,8 @@ pub(crate) fn apply(
             let mut execution = open_new_run(set, new_run);
             update_refused(admit(&mut execution, update))?;
             execution.schedule_workflow_task()?;
-            let reply = reply(
-                &execution,
-                started_reply(&execution, &namespace, true, None),
-            );
+            let started = started_reply(&execution, &namespace, true, None);
+            let reply = reply(&execution, started, update)?;
             execution.finish()?;
             Ok(reply)
         }
@@ -84,7 +82,7 @@ fn update_existing(
         if let Reply::Started { link, .. } = &mut started {
             *link = None;
         }
-        return Ok(Some(reply(&execution, started)));
+        return reply(&execution, started, update).map(Some);
     }
     let uses_existing =
         start.workflow_id_conflict_policy == i32::from(WorkflowIdConflictPolicy::UseExisting);
@@ -92,8 +90,9 @@ fn update_existing(
     if !execution.is_open() || !(same_request || known.is_some() || uses_existing) {
         return Ok(None);
     }
-    let reply = reply(&execution, started);
-    if update_refused(admit(&mut execution, update))? {
+    let admitted = update_refused(admit(&mut execution, update))?;
+    let reply = reply(&execution, started, update)?;
+    if admitted {
         execution.schedule_speculative_task()?;
         execution.finish()?;
     }
@@ -108,12 +107,15 @@ fn load<'set, 'tables>(
     found.ok_or_else(|| Refusal::NotFound("workflow execution not found".to_owned()).into())
 }
 
-fn reply(execution: &Execution<'_, '_>, start: Reply) -> Reply {
-    Reply::MultiOperation {
+fn reply(
+    execution: &Execution<'_, '_>,
+    start: Reply,
+    update: &UpdateWorkflowExecutionRequest,
+) -> Result<Reply, Stop> {
+    Ok(Reply::MultiOperation {
         start: Box::new(start),
-        run: execution.run.run.clone(),
-        run_id: execution.run.run_id.clone(),
-    }
+        update: Box::new(updating(execution, update)?),
+    })
 }
 
 /// The start is refused; the update is aborted with it.

@@ -27,15 +27,27 @@ pub(crate) fn apply(
     if !first.is_empty() && *first != execution.run.first_execution_run_id {
         return Err(Refusal::NotFound("workflow execution not found".to_owned()).into());
     }
-    let reply = Reply::Updating {
-        run: execution.run.run.clone(),
-        run_id: execution.run.run_id.clone(),
-    };
-    if admit(&mut execution, request)? {
+    let admitted = admit(&mut execution, request)?;
+    let reply = updating(&execution, request)?;
+    if admitted {
         execution.schedule_speculative_task()?;
         execution.finish()?;
     }
     Ok(reply)
+}
+
+/// What is answered for an update that the run knows.
+pub(super) fn updating(
+    execution: &Execution<'_, '_>,
+    request: &UpdateWorkflowExecutionRequest,
+) -> Result<Reply, Stop> {
+    let id = request.request.as_ref().map_or("", update_id);
+    let known = execution.update(id)?;
+    Ok(Reply::Updating {
+        run: execution.run.run.clone(),
+        run_id: execution.run.run_id.clone(),
+        sequence: known.map_or(0, |update| update.sequence),
+    })
 }
 
 /// Admits the update of a request to a run; false when the run knows it already. The workflow task

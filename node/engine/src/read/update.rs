@@ -20,16 +20,22 @@ pub enum UpdateStage {
     Completed(Box<Outcome>),
 }
 
-/// How far the update with this id is, and the request id of the call that admitted it; `None` when
-/// the run has no trace of it.
+/// An update that a run has a trace of.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FoundUpdate {
+    /// How far it is.
+    pub stage: UpdateStage,
+    /// Its place among the run's updates.
+    pub sequence: u64,
+    /// Request id of the call that admitted it.
+    pub request_id: String,
+}
+
+/// How far the update with this id is; `None` when the run has no trace of it.
 ///
 /// # Errors
 /// [`Fault`] when storage is broken.
-pub fn stage(
-    tables: &dyn Tables,
-    run: &Run,
-    update_id: &str,
-) -> Result<Option<(UpdateStage, String)>, Fault> {
+pub fn find(tables: &dyn Tables, run: &Run, update_id: &str) -> Result<Option<FoundUpdate>, Fault> {
     let record = tables.get(&keys::update_key(&run.run, update_id))?;
     let update = match record.as_deref() {
         Some(Record::Update(update)) => update,
@@ -47,7 +53,11 @@ pub fn stage(
             UpdateStage::Completed(Box::new(outcome(tables, run, event_id)?))
         }
     };
-    Ok(Some((stage, update.request_id.clone())))
+    Ok(Some(FoundUpdate {
+        stage,
+        sequence: update.sequence,
+        request_id: update.request_id.clone(),
+    }))
 }
 
 fn outcome(tables: &dyn Tables, run: &Run, event_id: i64) -> Result<Outcome, Fault> {

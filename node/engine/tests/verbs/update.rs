@@ -7,7 +7,7 @@ use steadfast_engine::Reply;
 use steadfast_engine::effect::UpdateEnd;
 use steadfast_engine::mutation::Mutation;
 use steadfast_engine::proto::Proto;
-use steadfast_engine::read::update::{UpdateStage, stage};
+use steadfast_engine::read::update::{UpdateStage, find};
 use steadfast_proto::temporal::command::v1::ProtocolMessageCommandAttributes;
 use steadfast_proto::temporal::failure::v1::Failure;
 use steadfast_proto::temporal::protocol::v1::Message;
@@ -77,8 +77,8 @@ pub(super) fn show(script: &mut Script, args: &Args) {
         .rev()
         .find(|run| run.run.workflow_id == workflow_id)
         .unwrap();
-    let found = stage(&script.world.memory, run, &update_id).unwrap();
-    script.say(match found.map(|(stage, _)| stage) {
+    let found = find(&script.world.memory, run, &update_id).unwrap();
+    script.say(match found.map(|found| found.stage) {
         None => "no trace of it".to_owned(),
         Some(UpdateStage::Admitted) => "admitted".to_owned(),
         Some(UpdateStage::Accepted) => "accepted".to_owned(),

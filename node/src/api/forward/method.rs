@@ -10,7 +10,15 @@ const LOCAL_SERVICES: &[&str] = &["grpc.health.v1.Health", "steadfast.admin.v1.A
 const LOCAL_METHODS: &[&str] = &["GetSystemInfo", "GetClusterInfo", "GetSearchAttributes"];
 const POLLS: &[&str] = &["PollWorkflowTaskQueue", "PollActivityTaskQueue"];
 /// Methods whose names begin like this change nothing.
-const READS: &[&str] = &["Get", "List", "Describe", "Count", "Scan", "Query"];
+const READS: &[&str] = &[
+    "Get",
+    "List",
+    "Describe",
+    "Count",
+    "Scan",
+    "Query",
+    "PollWorkflowExecutionUpdate",
+];
 
 /// A service's method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

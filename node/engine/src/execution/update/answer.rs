@@ -77,8 +77,8 @@ impl Execution<'_, '_> {
         let made = EventType::WorkflowExecutionUpdateAccepted;
         self.remember_request(&update.request_id, made, event_id);
         update.state = UpdateState::Accepted { event_id };
+        self.tell_update(update_id, &update, None);
         self.put_update(update_id, update);
-        self.tell_update(update_id, None);
         Ok(())
     }
 
@@ -135,8 +135,8 @@ impl Execution<'_, '_> {
             .delete(keys::open_update_key(&self.run.run, update.sequence));
         self.run.updates.open -= 1;
         self.run.updates.completed += 1;
+        self.tell_update(update_id, &update, None);
         self.put_update(update_id, update);
-        self.tell_update(update_id, None);
         Ok(())
     }
 

@@ -10,4 +10,5 @@ mod random_walk;
 mod starts;
 mod story;
 mod tasks;
+mod walk_updates;
 mod world;

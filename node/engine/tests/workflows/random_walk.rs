@@ -2,6 +2,7 @@
 //! state says must hold together. A seed that fails is found again by its number.
 
 use crate::holds::check_run;
+use crate::walk_updates;
 use crate::world::World;
 use prost_types::Duration;
 use steadfast_engine::Reply;
@@ -32,8 +33,8 @@ use steadfast_proto::temporal::workflowservice::v1 as wire;
 const STEPS: usize = 1_500;
 const SEEDS: u64 = 6;
 
-struct Walk {
-    world: World,
+pub(crate) struct Walk {
+    pub(crate) world: World,
     state: u64,
     workflow_tokens: Vec<TaskToken>,
     activity_tokens: Vec<TaskToken>,
@@ -67,7 +68,7 @@ fn failure(retryable: bool) -> Failure {
 }
 
 impl Walk {
-    fn draw(&mut self, below: u64) -> u64 {
+    pub(crate) fn draw(&mut self, below: u64) -> u64 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.state;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -75,7 +76,7 @@ impl Walk {
         (mixed ^ (mixed >> 31)) % below
     }
 
-    fn chance(&mut self, percent: u64) -> bool {
+    pub(crate) fn chance(&mut self, percent: u64) -> bool {
         self.draw(100) < percent
     }
 
@@ -109,6 +110,10 @@ impl Walk {
     }
 
     fn start(&mut self) -> Mutation {
+        Mutation::StartWorkflowExecution(Proto(self.start_request()))
+    }
+
+    pub(crate) fn start_request(&mut self) -> wire::StartWorkflowExecutionRequest {
         let mut request = wire::StartWorkflowExecutionRequest {
             namespace: "default".into(),
             workflow_id: self.workflow_id(),
@@ -138,7 +143,7 @@ impl Walk {
         } else if self.chance(15) {
             request.workflow_start_delay = seconds(self.draw(5));
         }
-        Mutation::StartWorkflowExecution(Proto(request))
+        request
     }
 
     fn signal(&mut self) -> Mutation {
@@ -170,7 +175,7 @@ impl Walk {
         }))
     }
 
-    fn execution(&mut self) -> Option<WorkflowExecution> {
+    pub(crate) fn execution(&mut self) -> Option<WorkflowExecution> {
         Some(WorkflowExecution {
             workflow_id: self.workflow_id(),
             run_id: String::new(),
@@ -314,7 +319,11 @@ impl Walk {
         if self.chance(6) {
             return Some(Mutation::ReturnTask(token));
         }
-        let mut commands: Vec<_> = (0..self.draw(4)).map(|_| self.command(&token)).collect();
+        let (messages, mut commands) = walk_updates::answers(self, &token);
+        if messages.is_empty() || self.chance(50) {
+            let more: Vec<_> = (0..self.draw(4)).map(|_| self.command(&token)).collect();
+            commands.extend(more);
+        }
         if self.chance(15) {
             commands.push(self.closing());
         }
@@ -324,6 +333,7 @@ impl Walk {
         };
         let request = wire::RespondWorkflowTaskCompletedRequest {
             commands,
+            messages,
             identity: "w".into(),
             sticky_attributes: self.chance(50).then_some(sticky),
             return_new_workflow_task: self.chance(50),
@@ -435,7 +445,8 @@ impl Walk {
                 kind: TaskKind::Workflow,
                 namespace: NamespaceNumber(2),
             }),
-            25..=27 | 31..=50 => Mutation::ClaimTask(self.reservation()),
+            31..=36 => walk_updates::ask(self),
+            25..=27 | 37..=50 => Mutation::ClaimTask(self.reservation()),
             51..=72 => self.workflow_answer()?,
             73..=84 => self.activity_answer()?,
             _ => {
@@ -533,7 +544,11 @@ fn what_the_state_says_holds_together() {
         }
     }
     let walked = |event_type: EventType| seen.contains(&i32::from(event_type));
-    for event_type in (1..=28).filter_map(|number| EventType::try_from(number).ok()) {
+    for event_type in [41, 43]
+        .into_iter()
+        .chain(1..=28)
+        .filter_map(|number| EventType::try_from(number).ok())
+    {
         let external = matches!(
             event_type,
             EventType::RequestCancelExternalWorkflowExecutionInitiated

@@ -209,7 +209,9 @@ fn completed(
         queues.extend(name.map(|name| queue(namespace, TaskKind::Workflow, &name)));
     } else if !request.return_new_workflow_task
         && let Some(run) = read::run(view, &token.run)?
-        && (request.force_create_new_workflow_task || run.buffered_count > 0)
+        && (request.force_create_new_workflow_task
+            || run.buffered_count > 0
+            || run.updates.open > 0)
     {
         let sticky = request
             .sticky_attributes

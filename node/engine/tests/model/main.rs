@@ -14,6 +14,8 @@ mod kinds;
 mod memory;
 mod mutations;
 mod walk;
+#[path = "../workflows/walk_updates.rs"]
+mod walk_updates;
 
 use counts::{Counts, LEAST};
 use std::sync::Mutex;

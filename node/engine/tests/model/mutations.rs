@@ -2,6 +2,7 @@
 
 use crate::commands::{queue, seconds};
 use crate::walk::Walk;
+use crate::walk_updates;
 use steadfast_engine::id::{NamespaceNumber, QueueKey, TaskKind};
 use steadfast_engine::mutation::{ActivityTarget, ExecutionTarget, Mutation, TaskToken};
 use steadfast_engine::proto::Proto;
@@ -29,7 +30,8 @@ impl Walk {
             178..=183 => Mutation::DeleteWorkflowExecution(self.target()),
             184..=199 => self.of_namespaces(),
             200..=224 => self.rare(),
-            225..=419 => Mutation::ClaimTask(self.useful_poller()),
+            225..=269 => self.update(),
+            270..=419 => Mutation::ClaimTask(self.useful_poller()),
             420..=679 => self.workflow_answer(),
             680..=859 => self.activity_answer(),
             _ => self.fire(),
@@ -57,6 +59,20 @@ impl Walk {
     }
 
     fn start(&mut self) -> Mutation {
+        Mutation::StartWorkflowExecution(Proto(self.start_request()))
+    }
+
+    fn update(&mut self) -> Mutation {
+        let update_id = format!("update-{}", self.draw(200));
+        if self.chance(15) {
+            return walk_updates::with_start(self.start_request(), &update_id);
+        }
+        let (namespace, workflow_id) = (self.namespace(), self.workflow_id());
+        let update = walk_updates::update(&namespace, &workflow_id, &update_id);
+        Mutation::UpdateWorkflowExecution(Proto(update))
+    }
+
+    fn start_request(&mut self) -> wire::StartWorkflowExecutionRequest {
         let mut request = wire::StartWorkflowExecutionRequest {
             namespace: self.namespace(),
             workflow_id: self.workflow_id(),
@@ -92,7 +108,7 @@ impl Walk {
             3 => request.completion_callbacks = vec![Callback::default()],
             _ => {}
         }
-        Mutation::StartWorkflowExecution(Proto(request))
+        request
     }
 
     fn signal(&mut self) -> Mutation {
@@ -251,13 +267,25 @@ impl Walk {
             }
             1 => Mutation::ReturnTask(token),
             _ => {
-                let commands = self.commands(&token);
+                let mut state = self.draw(u64::MAX);
+                let mut draw = |below: u64| {
+                    state = state
+                        .wrapping_mul(6_364_136_223_846_793_005)
+                        .wrapping_add(1);
+                    (state >> 33) % below
+                };
+                let (messages, mut commands) =
+                    walk_updates::answers(&self.memory, &token, &mut draw);
+                if messages.is_empty() || self.chance(60) {
+                    commands.extend(self.commands(&token));
+                }
                 let sticky = StickyExecutionAttributes {
                     worker_task_queue: queue("sticky"),
                     schedule_to_start_timeout: seconds(1 + self.number(4)),
                 };
                 let request = Proto(wire::RespondWorkflowTaskCompletedRequest {
                     commands,
+                    messages,
                     identity: "worker".into(),
                     sticky_attributes: self.chance(40).then_some(sticky),
                     return_new_workflow_task: self.chance(50),

@@ -33,8 +33,8 @@ use steadfast_proto::temporal::workflowservice::v1 as wire;
 const STEPS: usize = 1_500;
 const SEEDS: u64 = 6;
 
-pub(crate) struct Walk {
-    pub(crate) world: World,
+struct Walk {
+    world: World,
     state: u64,
     workflow_tokens: Vec<TaskToken>,
     activity_tokens: Vec<TaskToken>,
@@ -68,7 +68,7 @@ fn failure(retryable: bool) -> Failure {
 }
 
 impl Walk {
-    pub(crate) fn draw(&mut self, below: u64) -> u64 {
+    fn draw(&mut self, below: u64) -> u64 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.state;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -76,7 +76,7 @@ impl Walk {
         (mixed ^ (mixed >> 31)) % below
     }
 
-    pub(crate) fn chance(&mut self, percent: u64) -> bool {
+    fn chance(&mut self, percent: u64) -> bool {
         self.draw(100) < percent
     }
 
@@ -113,7 +113,7 @@ impl Walk {
         Mutation::StartWorkflowExecution(Proto(self.start_request()))
     }
 
-    pub(crate) fn start_request(&mut self) -> wire::StartWorkflowExecutionRequest {
+    fn start_request(&mut self) -> wire::StartWorkflowExecutionRequest {
         let mut request = wire::StartWorkflowExecutionRequest {
             namespace: "default".into(),
             workflow_id: self.workflow_id(),
@@ -175,7 +175,16 @@ impl Walk {
         }))
     }
 
-    pub(crate) fn execution(&mut self) -> Option<WorkflowExecution> {
+    fn update(&mut self) -> Mutation {
+        let update_id = format!("u{}", self.draw(40));
+        if self.chance(20) {
+            return walk_updates::with_start(self.start_request(), &update_id);
+        }
+        let update = walk_updates::update("default", &self.workflow_id(), &update_id);
+        Mutation::UpdateWorkflowExecution(Proto(update))
+    }
+
+    fn execution(&mut self) -> Option<WorkflowExecution> {
         Some(WorkflowExecution {
             workflow_id: self.workflow_id(),
             run_id: String::new(),
@@ -319,7 +328,14 @@ impl Walk {
         if self.chance(6) {
             return Some(Mutation::ReturnTask(token));
         }
-        let (messages, mut commands) = walk_updates::answers(self, &token);
+        let mut state = self.draw(u64::MAX);
+        let mut draw = |below: u64| {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            (state >> 33) % below
+        };
+        let (messages, mut commands) = walk_updates::answers(&self.world.memory, &token, &mut draw);
         if messages.is_empty() || self.chance(50) {
             let more: Vec<_> = (0..self.draw(4)).map(|_| self.command(&token)).collect();
             commands.extend(more);
@@ -445,7 +461,7 @@ impl Walk {
                 kind: TaskKind::Workflow,
                 namespace: NamespaceNumber(2),
             }),
-            31..=36 => walk_updates::ask(self),
+            31..=36 => self.update(),
             25..=27 | 37..=50 => Mutation::ClaimTask(self.reservation()),
             51..=72 => self.workflow_answer()?,
             73..=84 => self.activity_answer()?,

@@ -1,18 +1,21 @@
-//! The random walk's updates: callers who ask, workers who answer, mostly well.
+//! Updates of random walks: callers who ask, workers who answer, mostly well.
 
-use crate::random_walk::Walk;
+use crate::memory::Memory;
 use prost::{Message as _, Name};
 use steadfast_engine::mutation::{Mutation, TaskToken};
 use steadfast_engine::proto::Proto;
 use steadfast_engine::tables::{Record, Tables, UpdateState, keys};
 use steadfast_proto::temporal::command::v1::command::Attributes;
 use steadfast_proto::temporal::command::v1::{Command, ProtocolMessageCommandAttributes};
+use steadfast_proto::temporal::common::v1::WorkflowExecution;
 use steadfast_proto::temporal::enums::v1::CommandType;
 use steadfast_proto::temporal::protocol::v1::Message;
 use steadfast_proto::temporal::update::v1::{
     Acceptance, Input, Meta, Outcome, Rejection, Request, Response,
 };
-use steadfast_proto::temporal::workflowservice::v1 as wire;
+use steadfast_proto::temporal::workflowservice::v1::{
+    StartWorkflowExecutionRequest as StartRequest, UpdateWorkflowExecutionRequest as UpdateRequest,
+};
 
 fn request(update_id: &str) -> Request {
     Request {
@@ -28,47 +31,49 @@ fn request(update_id: &str) -> Request {
     }
 }
 
-/// An update, sometimes together with a start.
-pub(crate) fn ask(walk: &mut Walk) -> Mutation {
-    let update_id = format!("u{}", walk.draw(40));
-    let start = walk.start_request();
-    let execution = walk.execution().map(|mut execution| {
-        execution.workflow_id.clone_from(&start.workflow_id);
-        execution
-    });
-    let update = Proto(wire::UpdateWorkflowExecutionRequest {
-        namespace: "default".to_owned(),
-        workflow_execution: execution,
-        request: Some(request(&update_id)),
+/// An update of a workflow's current run.
+pub(crate) fn update(namespace: &str, workflow_id: &str, update_id: &str) -> UpdateRequest {
+    UpdateRequest {
+        namespace: namespace.to_owned(),
+        workflow_execution: Some(WorkflowExecution {
+            workflow_id: workflow_id.to_owned(),
+            run_id: String::new(),
+        }),
+        request: Some(request(update_id)),
         ..Default::default()
-    });
-    if walk.chance(20) {
-        let start = wire::StartWorkflowExecutionRequest {
-            request_eager_execution: false,
-            cron_schedule: String::new(),
-            workflow_start_delay: None,
-            ..start
-        };
-        return Mutation::ExecuteMultiOperation {
-            start: Proto(start),
-            update,
-        };
     }
-    Mutation::UpdateWorkflowExecution(update)
+}
+
+/// An update with a start, which may have neither cron nor delay, nor be eager.
+pub(crate) fn with_start(mut start: StartRequest, update_id: &str) -> Mutation {
+    start.request_eager_execution = false;
+    start.cron_schedule = String::new();
+    start.workflow_start_delay = None;
+    start.completion_callbacks = Vec::new();
+    let update = update(&start.namespace, &start.workflow_id, update_id);
+    Mutation::ExecuteMultiOperation {
+        start: Proto(start),
+        update: Proto(update),
+    }
 }
 
 /// What a worker says of the updates that its run has open.
-pub(crate) fn answers(walk: &mut Walk, token: &TaskToken) -> (Vec<Message>, Vec<Command>) {
+pub(crate) fn answers(
+    memory: &Memory,
+    token: &TaskToken,
+    draw: &mut dyn FnMut(u64) -> u64,
+) -> (Vec<Message>, Vec<Command>) {
     let prefix = keys::update_prefix(&token.run);
     let end = keys::prefix_end(&prefix);
-    let records = walk.world.memory.scan(&prefix, &end, 100, false).unwrap();
+    let records = memory.scan(&prefix, &end, 100, false).unwrap();
     let (mut messages, mut commands) = (Vec::new(), Vec::new());
     for (key, record) in records {
         let Record::Update(update) = &*record else {
             panic!("{record:?}")
         };
         let id = String::from_utf8_lossy(&key[prefix.len() + 2..]).into_owned();
-        let kinds: &[&str] = match (update.state, walk.draw(20)) {
+        let kinds: &[&str] = match (update.state, draw(20)) {
+            (UpdateState::Completed { .. }, _) => &[],
             (_, 0) => &["respond", "accept"],
             (UpdateState::Sent { .. }, 1..=6) => &["accept"],
             (UpdateState::Sent { .. }, 7..=12) => &["accept", "respond"],
@@ -78,7 +83,7 @@ pub(crate) fn answers(walk: &mut Walk, token: &TaskToken) -> (Vec<Message>, Vec<
         };
         for kind in kinds {
             messages.push(message(&id, kind));
-            if *kind != "reject" && walk.chance(90) {
+            if *kind != "reject" && draw(10) > 0 {
                 commands.push(placing(&id, kind));
             }
         }

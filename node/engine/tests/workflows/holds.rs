@@ -51,7 +51,7 @@ pub(crate) fn check_run(world: &World, run: &Run) {
         return;
     }
     if let Some(task) = task {
-        if task.kind == WorkflowTaskKind::Transient && started {
+        if task.kind != WorkflowTaskKind::Normal && started {
             assert_eq!(task.scheduled_event_id, run.next_event_id);
         }
         if let WorkflowTaskPhase::Scheduled { task: sequence } = task.phase {
@@ -85,6 +85,8 @@ fn is_from_command(event: &HistoryEvent) -> bool {
             | EventType::TimerStarted
             | EventType::TimerCanceled
             | EventType::MarkerRecorded
+            | EventType::WorkflowExecutionUpdateAccepted
+            | EventType::WorkflowExecutionUpdateCompleted
             | EventType::WorkflowExecutionOptionsUpdated
     )
 }

@@ -14,6 +14,7 @@ import importlib
 import logging
 import os
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -25,14 +26,30 @@ AT_ONCE = 4
 
 sys.path.insert(0, str(SUITE))
 suite = importlib.import_module("run")
-from temporalio.service import _BridgeServiceClient  # noqa: E402
+from temporalio.service import RPCError, RPCStatusCode, _BridgeServiceClient  # noqa: E402
 
 plain_call = _BridgeServiceClient._rpc_call
+# Calls that a repetition finds done: their effect is there, and its answer said nothing.
+DONE_BEFORE = ("respond_", "terminate_")
 
 
-async def repeated_call(self, *args, retry, **kwargs):
-    """The SDK's own repetition, for the calls that scenarios make by hand too."""
-    return await plain_call(self, *args, retry=True, **kwargs)
+async def repeated_call(self, rpc, req, resp_type, *, retry, timeout=None, **more):
+    """A call, repeated while the server is not available: each has one effect, by its key."""
+    end = time.monotonic() + (timeout.total_seconds() if timeout else 20)
+    repeated = False
+    while True:
+        try:
+            return await plain_call(self, rpc, req, resp_type, retry=retry, timeout=timeout, **more)
+        except RPCError as err:
+            if err.status == RPCStatusCode.NOT_FOUND and repeated and rpc.startswith(DONE_BEFORE):
+                return resp_type()
+            # The SDK's word for a connection that broke.
+            broken = err.status == RPCStatusCode.UNKNOWN and "transport error" in err.message
+            away = err.status == RPCStatusCode.UNAVAILABLE or broken
+            if not away or time.monotonic() > end:
+                raise
+        repeated = True
+        await asyncio.sleep(0.1)
 
 
 _BridgeServiceClient._rpc_call = repeated_call

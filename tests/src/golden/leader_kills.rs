@@ -17,9 +17,9 @@ use std::time::Duration;
 /// Much more than all scenarios take, each with a few lost tasks.
 const LIMIT: Duration = Duration::from_mins(30);
 /// From one kill to the next, in milliseconds.
-const BETWEEN: std::ops::Range<u64> = 3_000..8_000;
+const BETWEEN: std::ops::Range<u64> = 300..2_500;
 /// From a kill to the restart, in milliseconds.
-const DOWN: std::ops::Range<u64> = 0..1_500;
+const DOWN: std::ops::Range<u64> = 0..1_000;
 
 /// What came out.
 #[derive(Debug, Default)]

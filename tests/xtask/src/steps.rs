@@ -50,6 +50,8 @@ pub(crate) fn test(quick: bool) -> Result<(), String> {
         steps.push(step("model check", "cargo xtask model-check"));
         // Built with all tests, in their features.
         steps.push(step("golden suites", "cargo xtask golden --no-build"));
+        let kills = "cargo xtask golden --no-build --leader-kills --draw 30";
+        steps.push(step("golden histories under leader kills", kills));
     }
     run(&steps)
 }

@@ -119,13 +119,15 @@ pub fn event(tables: &dyn Tables, run: &Run, event_id: i64) -> Result<Bytes, Fau
 }
 
 /// The events of a transient or speculative workflow task, which are not stored, encoded as a
-/// `History`; empty when the pending task is an ordinary one or there is none.
+/// `History`; empty when the pending task is an ordinary one or there is none, and when events came
+/// since it was scheduled: it will be an ordinary one with other ids.
 #[must_use]
 pub fn tail(run: &Run) -> Bytes {
     let Some(task) = run
         .workflow_task
         .as_ref()
         .filter(|task| task.kind != WorkflowTaskKind::Normal)
+        .filter(|task| task.scheduled_event_id == run.next_event_id)
     else {
         return Bytes::new();
     };

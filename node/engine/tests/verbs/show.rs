@@ -2,10 +2,12 @@
 
 use super::event_text::event_text;
 use super::{Args, Script, kind_text};
+use prost::Message;
 use steadfast_engine::tables::{Activity, ActivityState, Record, Run, Tables, keys};
 use steadfast_engine::time::Timestamp;
 use steadfast_engine::{read, resume};
 use steadfast_proto::temporal::enums::v1::WorkflowExecutionStatus;
+use steadfast_proto::temporal::history::v1::History;
 
 /// The run that `[ID] nth=` names; the newest one without `nth` (1 is the oldest).
 fn run(script: &Script, args: &Args) -> Option<Run> {
@@ -22,7 +24,7 @@ fn run(script: &Script, args: &Args) -> Option<Run> {
     }
 }
 
-/// `history [ID] nth= from=`
+/// `history [ID] nth= from= tail=1`; the tail is what readers get besides.
 pub(super) fn history(script: &mut Script, args: &Args) {
     let from: i64 = args.number("from");
     let Some(run) = run(script, args) else {
@@ -32,6 +34,13 @@ pub(super) fn history(script: &mut Script, args: &Args) {
     for event in events.iter().filter(|event| event.event_id >= from) {
         let text = event_text(event);
         script.say(text);
+    }
+    if args.number::<u64>("tail") == 1 {
+        let tail = History::decode(read::history::tail(&run)).unwrap();
+        for event in &tail.events {
+            let text = event_text(event);
+            script.say(format!("tail {text}"));
+        }
     }
 }
 

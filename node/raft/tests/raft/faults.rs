@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use steadfast_raft::ProposeError;
 use steadfast_storage::disk::{CrashLoss, SimulatedDisk};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 #[tokio::test(start_paused = true)]
 async fn a_leader_that_is_cut_off_is_replaced_and_taken_back() {
@@ -123,12 +123,16 @@ async fn an_interrupted_snapshot_goes_on_where_it_broke() {
         first.node.progress().purged.filter(|purged| *purged > 1000)
     })
     .await;
+    let healed = Instant::now();
     memory.network.heal();
     let received = || away.machine.durable.lock().unwrap().received;
     eventually("half is sent", async || {
         (received() > 100 << 10).then_some(())
     })
     .await;
+    // 100 KiB at 20 KiB a second, less the file that may be sent at once.
+    let took = healed.elapsed();
+    assert!(took > Duration::from_secs(3), "sent too fast: {took:?}");
     memory.isolate(away.node.id());
     sleep(Duration::from_secs(30)).await;
     memory.network.heal();

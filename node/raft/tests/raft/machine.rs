@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use std::any::Any;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use steadfast_raft::{
     Committed, Content, Fault, MissingFile, Position, SnapshotFiles, SnapshotSource, SnapshotStage,
     StateMachine,
@@ -46,9 +46,30 @@ impl std::fmt::Debug for State {
     }
 }
 
+/// While it is closed, `apply` does not go on: a machine that is slow for as long as a test says.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Gate(Arc<(Mutex<bool>, Condvar)>);
+
+impl Gate {
+    pub(crate) fn close(&self) {
+        *self.0.0.lock().unwrap() = true;
+    }
+
+    pub(crate) fn open(&self) {
+        *self.0.0.lock().unwrap() = false;
+        self.0.1.notify_all();
+    }
+
+    fn pass(&self) {
+        let (closed, opened) = &*self.0;
+        drop(opened.wait_while(closed.lock().unwrap(), |closed| *closed));
+    }
+}
+
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Shared {
     pub(crate) durable: Arc<Mutex<Durable>>,
+    pub(crate) gate: Gate,
     state: Arc<Mutex<State>>,
     /// The suite expects a snapshot to hold what is applied when it is asked for.
     marks_by_itself: bool,
@@ -197,6 +218,7 @@ impl StateMachine for TestMachine {
     }
 
     fn apply(&mut self, batch: Vec<Committed>) -> Result<(), Fault> {
+        self.0.gate.pass();
         let mut state = self.0.state();
         for committed in batch {
             if let Some(last) = state.position {

@@ -33,6 +33,8 @@ pub(crate) struct MemoryNode {
     pub(crate) machine: Shared,
     pub(crate) heard: Arc<Heard>,
     pub(crate) disk: SimulatedDisk,
+    /// What a sync of this disk takes.
+    pub(crate) sync: Arc<Mutex<Duration>>,
 }
 
 pub(crate) struct Memory {
@@ -95,7 +97,9 @@ impl Memory {
             LogOptions::default(),
         )
         .unwrap();
-        tokio::spawn(writer.run_on_task(|| Duration::from_millis(1)));
+        let sync = Arc::new(Mutex::new(Duration::from_millis(1)));
+        let latency = sync.clone();
+        tokio::spawn(writer.run_on_task(move || *latency.lock().unwrap()));
         let heard = Arc::new(Heard(Mutex::default(), id));
         let node = RaftNode::start(
             &Handle::current(),
@@ -113,6 +117,7 @@ impl Memory {
             machine,
             heard,
             disk,
+            sync,
         });
     }
 

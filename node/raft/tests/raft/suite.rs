@@ -8,8 +8,8 @@ use openraft::testing::log::{StoreBuilder, Suite};
 use openraft::type_config::alias::{LogIdOf, SnapshotMetaOf, SnapshotOf, StoredMembershipOf};
 use openraft::{OptionalSend, RaftSnapshotBuilder, StorageError};
 use std::io;
-use steadfast_raft::ApplyMode;
 use steadfast_raft::suite::{LogStore, Machine, SnapshotData, Types, run};
+use steadfast_raft::{ApplyMode, Committed, Content, Position, StateMachine};
 use tempfile::TempDir;
 
 /// Our adapter, but for one thing: the suite purges logs that were never applied and expects a
@@ -116,5 +116,29 @@ fn a_purged_log_without_a_snapshot_is_refused() {
         let mut builder = machine.0.try_create_snapshot_builder(true).await.unwrap();
         let error = builder.build_snapshot().await.unwrap_err();
         assert!(error.to_string().contains("files are missing"), "{error}");
+    });
+}
+
+#[test]
+fn a_snapshot_of_another_place_than_announced_is_refused() {
+    run(async {
+        let mut source = TestMachine(Shared::for_suite());
+        let position = Position {
+            term: 1,
+            leader: 1,
+            index: 5,
+        };
+        let content = Content::Normal(bytes::Bytes::from_static(b"x"));
+        source.apply(vec![Committed { position, content }]).unwrap();
+        let files = StateMachine::snapshot(&mut source).unwrap().unwrap();
+        let (_dir, _store, mut machine) = Stores.build().await.unwrap();
+        let meta = SnapshotMetaOf::<Types>::default();
+        let data = Some(SnapshotData::Files(files));
+        let refused = machine.install_snapshot(&meta, data).await;
+        let error = refused.expect_err("Raft would go on from another place than the state");
+        assert!(
+            error.to_string().contains("installed a snapshot"),
+            "{error}"
+        );
     });
 }

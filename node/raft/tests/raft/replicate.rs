@@ -211,5 +211,8 @@ async fn a_fault_of_the_state_machine_stops_raft_and_says_so() {
         .await
         .expect("in time");
     assert!(reason.contains("broken"), "{reason}");
-    assert_eq!(node.node.propose(b"more").await, Err(ProposeError::Stopped));
+    // Raft's queue may close a moment after it has said so: what it still took is unknown.
+    let more = node.node.propose(b"more").await;
+    let refused = matches!(more, Err(ProposeError::Stopped | ProposeError::Unknown));
+    assert!(refused, "{more:?}");
 }

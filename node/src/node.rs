@@ -67,6 +67,8 @@ pub struct NodeOptions {
     pub advertise_http_address: String,
     /// Members of a new cluster, with their Raft addresses; empty to wait for being added.
     pub initial_members: BTreeMap<u64, String>,
+    /// The Raft address of a member that a new node asks to be added; nobody when empty.
+    pub join: String,
     /// What a new cluster begins with.
     pub seed: Seed,
 }
@@ -267,6 +269,7 @@ impl Node {
         tasks.push(tokio::spawn(begin(
             raft.clone(),
             options.initial_members.clone(),
+            options.join.clone(),
             failed.clone(),
         )));
         if let Some(listener) = raft_listener {
@@ -411,8 +414,6 @@ fn bound(listener: Option<&TcpListener>) -> String {
 
 fn identity(options: &NodeOptions, entropy: &dyn Entropy) -> Identity {
     Identity {
-        // The cluster's own id is made by its first leader; lanes are told apart by the name.
-        cluster_id: options.cluster_name.clone(),
         cluster_name: options.cluster_name.clone(),
         node_id: options.node_id,
         node_uuid: Uuid::parse_str(&entropy.uuid()).unwrap_or(Uuid::nil()),
@@ -439,7 +440,7 @@ fn raft_options(
         http_address: or(&options.advertise_http_address, &addresses.http),
         node_uuid: identity.node_uuid,
     };
-    let cluster = identity.cluster_id.clone();
+    let cluster = identity.cluster_name.clone();
     let mut raft = RaftOptions::new(options.node_id, peer, cluster, seams.entropy.number());
     raft.timing = seams.timing;
     raft.apply = match seams.threads {
@@ -550,9 +551,15 @@ async fn watch_log(
 async fn begin(
     raft: RaftNode,
     members: BTreeMap<u64, String>,
+    join: String,
     failed: watch::Sender<Option<String>>,
 ) {
-    match raft.bootstrap(&members).await {
+    let begun = if join.is_empty() {
+        raft.bootstrap(&members).await
+    } else {
+        raft.join(&join).await
+    };
+    match begun {
         Ok(how) => tracing::debug!(?how, "this node is part of a cluster"),
         Err(steadfast_raft::BootstrapError::Stopped) => {}
         Err(error) => told(&failed, Err(error.to_string())),

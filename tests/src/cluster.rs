@@ -29,6 +29,8 @@ pub struct Cluster {
     addresses: BTreeMap<u64, Addresses>,
     nodes: BTreeMap<u64, Program>,
     options: Vec<String>,
+    /// Nodes that came later, with the Raft address that each was told to join.
+    joined: BTreeMap<u64, String>,
 }
 
 const READY: Duration = Duration::from_secs(30);
@@ -62,6 +64,7 @@ impl Cluster {
             addresses,
             nodes: BTreeMap::new(),
             options,
+            joined: BTreeMap::new(),
         };
         for id in 1..=count {
             cluster.restart(id)?;
@@ -80,6 +83,7 @@ impl Cluster {
         let members: Vec<String> = self
             .addresses
             .iter()
+            .filter(|(id, _)| !self.joined.contains_key(*id))
             .map(|(id, node)| format!("{id}={}", node.raft))
             .collect();
         let node = &self.addresses[&id];
@@ -94,16 +98,41 @@ impl Cluster {
             ])
             .args(["--data-dir".as_ref(), self.data_dir(id).as_os_str()])
             .args(["--grpc-address", &node.grpc, "--raft-address", &node.raft])
-            .args([
-                "--http-address",
-                &node.http,
-                "--initial-members",
-                &members.join(","),
-            ])
+            .args(["--http-address", &node.http])
             .args(&self.options);
+        match self.joined.get(&id) {
+            Some(address) => command.args(["--join", address]),
+            None => command.args(["--initial-members", &members.join(",")]),
+        };
         let program = Program::start(&format!("node {id}"), &mut command)?;
         self.nodes.insert(id, program);
         Ok(())
+    }
+
+    /// Starts a new node that joins at the Raft address of node `at`.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn join(&mut self, id: u64, at: u64) -> Result<(), Error> {
+        let ports = free_ports(3)?;
+        let [grpc, raft, http] = [0, 1, 2].map(|n| format!("127.0.0.1:{}", ports[n]));
+        self.joined.insert(id, self.addresses[&at].raft.clone());
+        self.addresses.insert(id, Addresses { grpc, raft, http });
+        self.restart(id)
+    }
+
+    /// Waits for the end of a node that ends by itself; gives its exit code and its last words.
+    ///
+    /// # Errors
+    /// [`Error::TimedOut`] after 30 s.
+    pub async fn ended(&mut self, id: u64) -> Result<(Option<i32>, String), Error> {
+        let Some(node) = self.nodes.get_mut(&id) else {
+            return Err(Error::Program(format!("node {id} does not run")));
+        };
+        let status = node.wait(READY).await?;
+        let output = self.output(id);
+        self.nodes.remove(&id);
+        Ok((status.code(), output))
     }
 
     /// Waits until a node serves linearizable reads.

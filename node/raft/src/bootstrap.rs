@@ -10,6 +10,7 @@ use futures::future::join_all;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use steadfast_proto::internal::raft::v1 as proto;
+use steadfast_proto::internal::raft::v1::join_result::Result as JoinResult;
 use uuid::Uuid;
 
 /// Between tries to reach the others.
@@ -42,6 +43,9 @@ pub enum BootstrapError {
          new id and --join"
     )]
     IdentityLost(NodeId),
+    /// The cluster does not take this node.
+    #[error("cannot join: {0}")]
+    NotTaken(String),
     /// A listed address belongs to somebody else.
     #[error("{0}")]
     WrongPeer(String),
@@ -97,6 +101,73 @@ pub(crate) async fn bootstrap(
             }
         }
         tokio::time::sleep(RETRY).await;
+    }
+}
+
+/// Asks the member at `address`, or the leader that it names, to add this node as a learner, until
+/// this node has a log. Adding needs no operator: a learner decides nothing. Its vote does.
+pub(crate) async fn join(node: &RaftNode, address: &str) -> Result<Bootstrapped, BootstrapError> {
+    if !pristine(node).await? {
+        return Ok(Bootstrapped::Already);
+    }
+    let mut at = address.to_owned();
+    let mut told = String::new();
+    loop {
+        let answer = node.exchanger().join(&at).await;
+        let waits = match join_answer(node, answer)? {
+            Asked::Added => None,
+            Asked::Leader(leader) if !leader.is_empty() && leader != at => {
+                at = leader;
+                continue;
+            }
+            Asked::Leader(_) => Some("the cluster has no leader now".to_owned()),
+            Asked::Again(why) => Some(why),
+        };
+        if let Some(why) = waits {
+            if why != told {
+                tracing::warn!(address = at, "cannot join yet, trying again: {why}");
+                told = why;
+            }
+            at = address.to_owned();
+        }
+        if !pristine(node).await? {
+            return Ok(Bootstrapped::Joined);
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+enum Asked {
+    Added,
+    /// Empty when nobody leads.
+    Leader(String),
+    Again(String),
+}
+
+fn join_answer(
+    node: &RaftNode,
+    answer: Result<proto::JoinResult, LinkError>,
+) -> Result<Asked, BootstrapError> {
+    match answer {
+        Ok(answer) => match answer.result {
+            Some(JoinResult::Added(_)) => Ok(Asked::Added),
+            Some(JoinResult::LeaderAddress(address)) => Ok(Asked::Leader(address)),
+            Some(JoinResult::Refused(message)) => Err(BootstrapError::NotTaken(message)),
+            None => Ok(Asked::Again("an empty answer".to_owned())),
+        },
+        Err(LinkError::Refused {
+            reason: RefusedReason::Uuid,
+            ..
+        }) => Err(BootstrapError::IdentityLost(node.id())),
+        Err(LinkError::Refused { message, .. }) => Err(BootstrapError::NotTaken(message)),
+        Err(
+            error @ (LinkError::Unreachable(_)
+            | LinkError::Broken
+            | LinkError::Timeout(_)
+            | LinkError::Failed(_)
+            | LinkError::Protocol(_)
+            | LinkError::Busy),
+        ) => Ok(Asked::Again(error.to_string())),
     }
 }
 

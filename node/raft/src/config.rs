@@ -1,6 +1,7 @@
 //! Timing and limits, and what a node is started with.
 
 use crate::apply_thread::ApplyMode;
+use crate::membership::LAG_MAX;
 use crate::peer::{NodeId, Peer};
 use openraft::{Config, SnapshotPolicy};
 use std::time::Duration;
@@ -35,8 +36,8 @@ pub struct RaftOptions {
     pub node_id: NodeId,
     /// This node's addresses and the identity of its data directory.
     pub peer: Peer,
-    /// Lanes of another cluster are refused. At most 128 bytes.
-    pub cluster_id: String,
+    /// What people call the cluster: lanes of another one are refused. At most 128 bytes.
+    pub cluster_name: String,
     /// The shard; one today.
     pub group: u64,
     /// Raft's clocks.
@@ -55,11 +56,11 @@ pub struct RaftOptions {
 
 impl RaftOptions {
     /// Options with the defaults of the design.
-    pub fn new(node_id: NodeId, peer: Peer, cluster_id: impl Into<String>, seed: u64) -> Self {
+    pub fn new(node_id: NodeId, peer: Peer, cluster_name: impl Into<String>, seed: u64) -> Self {
         RaftOptions {
             node_id,
             peer,
-            cluster_id: cluster_id.into(),
+            cluster_name: cluster_name.into(),
             group: 0,
             timing: Timing::default(),
             apply: ApplyMode::Thread,
@@ -72,7 +73,7 @@ impl RaftOptions {
     pub(crate) fn config(&self) -> Config {
         let heartbeat = millis(self.timing.heartbeat);
         Config {
-            cluster_name: self.cluster_id.clone(),
+            cluster_name: self.cluster_name.clone(),
             heartbeat_interval: heartbeat,
             // Replication's answers are as good as a heartbeat's.
             heartbeat_min_interval: Some(heartbeat),
@@ -89,8 +90,7 @@ impl RaftOptions {
             snapshot_policy: SnapshotPolicy::Never,
             max_in_snapshot_log_to_keep: self.keep_entries,
             purge_batch_size: 1024,
-            // A learner within so many entries has caught up: less than half a second of work.
-            replication_lag_threshold: 4096,
+            replication_lag_threshold: LAG_MAX,
             install_snapshot_timeout: 120_000,
             // The state may be older than the log after a restart: replay before leading.
             enable_leader_restore: Some(false),

@@ -1,6 +1,6 @@
 //! What nodes tell each other once a second: who they are, and the node's own status.
 
-use crate::handshake::Target;
+use crate::handshake::{Target, WHOEVER};
 use crate::link::Links;
 use crate::peer::{NodeId, Peer, uuid_bytes, uuid_from};
 use crate::transport::LinkError;
@@ -15,6 +15,7 @@ use std::fmt::Debug;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use steadfast_proto::internal::raft::v1 as proto;
+use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use uuid::Uuid;
 
@@ -23,6 +24,8 @@ const INTERVAL: Duration = Duration::from_secs(1);
 const DEADLINE: Duration = Duration::from_millis(900);
 /// A status is a few numbers; more would disturb heartbeats on the same lane.
 const MAX_STATUS_BYTES: usize = 64 << 10;
+/// A join is committed before it is answered.
+const JOIN_DEADLINE: Duration = Duration::from_secs(5);
 
 /// The node's side of the exchange. Both calls must be quick: they run on Raft's runtime.
 pub trait StatusExchange: Send + Sync + Debug + 'static {
@@ -30,6 +33,10 @@ pub trait StatusExchange: Send + Sync + Debug + 'static {
     fn status(&self) -> Bytes;
     /// What a peer told. At most once a second and direction per peer.
     fn received(&self, from: NodeId, status: Bytes);
+    /// The id that the cluster's first leader made; empty while this node has no state.
+    fn cluster_id(&self) -> String {
+        String::new()
+    }
 }
 
 /// Tells nothing, hears nothing.
@@ -56,12 +63,16 @@ struct Shared {
     peer: Peer,
     status: Arc<dyn StatusExchange>,
     state: Mutex<State>,
+    /// Told when the cluster goes on without this node.
+    stopped: watch::Sender<Option<String>>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     initial_members: BTreeMap<NodeId, String>,
     heard: BTreeMap<NodeId, Instant>,
+    /// This node was seen in the membership since it started.
+    was_member: bool,
 }
 
 impl Exchanger {
@@ -70,6 +81,7 @@ impl Exchanger {
         raft: Raft,
         peer: Peer,
         status: Arc<dyn StatusExchange>,
+        stopped: watch::Sender<Option<String>>,
     ) -> Exchanger {
         let state = Mutex::default();
         Exchanger {
@@ -79,6 +91,7 @@ impl Exchanger {
                 peer,
                 status,
                 state,
+                stopped,
             }),
         }
     }
@@ -104,12 +117,39 @@ impl Exchanger {
         {
             Answer::Exchange(answer) => {
                 self.take(target.node_id, &answer);
+                self.still_member(Some(&answer));
                 Ok(answer)
             }
             Answer::Heartbeat(_)
             | Answer::Vote(_)
             | Answer::TransferLeader(_)
+            | Answer::Join(_)
             | Answer::Failed(_) => Err(LinkError::Protocol("no exchange".to_owned())),
+        }
+    }
+
+    /// Asks whoever listens at `address` to add this node.
+    pub(crate) async fn join(&self, address: &str) -> Result<proto::JoinResult, LinkError> {
+        let target = Target {
+            node_id: WHOEVER,
+            address: address.to_owned(),
+            node_uuid: Uuid::nil(),
+        };
+        let join = proto::Join {
+            peer: Some(self.shared.peer.to_proto()),
+        };
+        match self
+            .shared
+            .links
+            .call(&target, Call::Join(join), JOIN_DEADLINE)
+            .await?
+        {
+            Answer::Join(result) => Ok(result),
+            Answer::Heartbeat(_)
+            | Answer::Vote(_)
+            | Answer::TransferLeader(_)
+            | Answer::Exchange(_)
+            | Answer::Failed(_) => Err(LinkError::Protocol("no answer to a join".to_owned())),
         }
     }
 
@@ -129,6 +169,7 @@ impl Exchanger {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
+            self.still_member(None);
             let targets = self.targets();
             let all = join_all(targets.iter().map(|target| self.with(target))).await;
             for (target, result) in targets.iter().zip(all) {
@@ -186,7 +227,34 @@ impl Exchanger {
             known_uuid: uuid_bytes(known),
             peer: Some(self.shared.peer.to_proto()),
             status,
+            membership_index: OwnMembership::of(raft, to).committed_index,
+            leads: leads(raft),
         })
+    }
+
+    /// Ends this node when the cluster has removed it. It may never receive the entry that says
+    /// so: a leader stops sending once the entry is committed. So what peers answer counts too.
+    fn still_member(&self, answer: Option<&proto::Exchange>) {
+        let me = self.shared.links.identity.node_id;
+        let own = OwnMembership::of(&self.shared.raft, me);
+        let removed = {
+            let mut state = self.state();
+            state.was_member |= own.member;
+            let founder = state.initial_members.contains_key(&me);
+            own.removed(state.was_member || founder, answer)
+        };
+        if removed {
+            let reason = format!(
+                "node {me} is no member of the cluster any more: it was removed; its data \
+                 directory is of no use, and a node in its place needs an empty one, a new \
+                 --node-id and --join"
+            );
+            self.shared.stopped.send_if_modified(|stopped| {
+                let first = stopped.is_none();
+                stopped.get_or_insert(reason);
+                first
+            });
+        }
     }
 
     fn take(&self, from: NodeId, exchange: &proto::Exchange) {
@@ -202,6 +270,52 @@ impl Exchanger {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What this node's log says of its own membership.
+struct OwnMembership {
+    /// The membership in effect here names this node.
+    member: bool,
+    /// Its index in the log; 0 for a node without a log.
+    index: u64,
+    /// As `index`, but 0 while it is not committed.
+    committed_index: u64,
+}
+
+impl OwnMembership {
+    fn of(raft: &Raft, me: NodeId) -> OwnMembership {
+        let metrics = raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let stored = &metrics.membership_config;
+        let index = stored.log_id().as_ref().map_or(0, |id| id.index());
+        let committed = metrics.local_committed.as_ref().map_or(0, |id| id.index());
+        OwnMembership {
+            member: stored.get_node(&me).is_some(),
+            index,
+            committed_index: if index <= committed { index } else { 0 },
+        }
+    }
+
+    /// `known`: this node was a member once. `answer`: what a peer says.
+    fn removed(&self, known: bool, answer: Option<&proto::Exchange>) -> bool {
+        if self.index == 0 {
+            return false;
+        }
+        let told = answer.is_some_and(|answer| {
+            let unknown = !answer.pristine && answer.known_uuid.is_empty();
+            let later = answer.membership_index > self.index;
+            // A node that was just added may read old memberships first; only who leads knows.
+            let leads = answer.leads && answer.membership_index >= self.index;
+            unknown && ((known && later) || (!self.member && leads))
+        });
+        told || (known && !self.member && self.committed_index > 0)
+    }
+}
+
+fn leads(raft: &Raft) -> bool {
+    let metrics = raft.metrics();
+    let metrics = metrics.borrow_watched();
+    metrics.state.is_leader()
 }
 
 /// All members of the membership in effect here, learners too.

@@ -1,20 +1,27 @@
 //! The first frames of a lane: who is there, and may these two talk.
 
+use crate::exchange::StatusExchange;
 use crate::peer::{NodeId, uuid_bytes, uuid_from};
 use crate::transport::{CONNECT_TIMEOUT, Lane, LinkError, RefusedReason, Transport, Wire};
 use crate::wire::{Body, frame};
 use futures::StreamExt;
+use std::sync::Arc;
 use steadfast_proto::internal::raft::v1 as proto;
 use tokio::time::timeout;
 use uuid::Uuid;
 
 /// Version of the frames. A peer of another version is refused.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+/// Stands for the id of whoever listens at an address.
+pub(crate) const WHOEVER: NodeId = 0;
 
 /// Who this node is, on every lane.
 #[derive(Debug, Clone)]
 pub(crate) struct Identity {
-    pub(crate) cluster_id: String,
+    /// What people call the cluster.
+    pub(crate) cluster_name: String,
+    /// Knows the cluster's id once this node has a state.
+    pub(crate) status: Arc<dyn StatusExchange>,
     pub(crate) group: u64,
     pub(crate) node_id: NodeId,
     pub(crate) node_uuid: Uuid,
@@ -23,6 +30,7 @@ pub(crate) struct Identity {
 /// Whom a lane is meant for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Target {
+    /// [`WHOEVER`] while only the address is known.
     pub(crate) node_id: NodeId,
     pub(crate) address: String,
     /// What membership says; nil while nobody knows.
@@ -59,7 +67,8 @@ async fn greet(
     let hello = proto::Hello {
         version: VERSION,
         lane: lane.number(),
-        cluster_id: me.cluster_id.clone(),
+        cluster_name: me.cluster_name.clone(),
+        cluster_id: me.status.cluster_id(),
         group: me.group,
         from: me.node_id,
         from_uuid: uuid_bytes(me.node_uuid),
@@ -84,7 +93,7 @@ fn check_welcome(
     target: &Target,
 ) -> Result<(), LinkError> {
     let there = uuid_from(&welcome.node_uuid);
-    if welcome.node_id != target.node_id {
+    if target.node_id != WHOEVER && welcome.node_id != target.node_id {
         let message = format!(
             "node {} is at {}, not node {}",
             welcome.node_id, target.address, target.node_id
@@ -153,10 +162,19 @@ fn check_hello(
         let message = format!("peer protocol {} where {VERSION} is spoken", hello.version);
         return Err((RefusedReason::Version, message));
     }
-    if hello.cluster_id != me.cluster_id {
+    if hello.cluster_name != me.cluster_name {
         let message = format!(
             "this is cluster {:?}, not {:?}",
-            me.cluster_id, hello.cluster_id
+            me.cluster_name, hello.cluster_name
+        );
+        return Err((RefusedReason::Cluster, message));
+    }
+    // A node without a state belongs to no cluster yet.
+    let cluster_id = me.status.cluster_id();
+    if !hello.cluster_id.is_empty() && !cluster_id.is_empty() && hello.cluster_id != cluster_id {
+        let message = format!(
+            "this is the cluster with the id {cluster_id}, not {}, though both are called {:?}",
+            hello.cluster_id, me.cluster_name
         );
         return Err((RefusedReason::Cluster, message));
     }
@@ -168,7 +186,8 @@ fn check_hello(
         let message = format!("node {} must not connect to itself", me.node_id);
         return Err((RefusedReason::Self_, message));
     }
-    if hello.to != me.node_id {
+    let by_address = hello.to == WHOEVER && hello.lane == Lane::Control.number();
+    if hello.to != me.node_id && !by_address {
         let message = format!("this is node {}, not node {}", me.node_id, hello.to);
         return Err((RefusedReason::Node, message));
     }

@@ -2,7 +2,8 @@
 
 use crate::exchange::{self, Exchanger};
 use crate::handshake::{self, Caller, Identity};
-use crate::peer::NodeId;
+use crate::membership::{self, MembershipError};
+use crate::peer::{NodeId, Peer};
 use crate::snapshot_receive;
 use crate::state_machine::Machine;
 use crate::transport::{LANE_FRAMES, Lane, LinkError, Wire};
@@ -40,6 +41,8 @@ struct Shared {
     raft: Raft,
     machine: Machine,
     exchanger: Exchanger,
+    /// One membership change at a time.
+    changing: Arc<tokio::sync::Mutex<()>>,
     runtime: Handle,
     /// Each lane draws its seed from here.
     seeds: AtomicU64,
@@ -53,6 +56,7 @@ impl Inbound {
         raft: Raft,
         machine: Machine,
         exchanger: Exchanger,
+        changing: Arc<tokio::sync::Mutex<()>>,
         seed: u64,
         stopping: watch::Receiver<bool>,
     ) -> Inbound {
@@ -61,6 +65,7 @@ impl Inbound {
             raft,
             machine,
             exchanger,
+            changing,
             runtime: Handle::current(),
             seeds: AtomicU64::new(seed),
             lanes: Arc::new(Semaphore::new(MAX_LANES)),
@@ -209,6 +214,16 @@ impl Shared {
             Call::Exchange(exchange) => Ok(Answer::Exchange(
                 self.exchanger.answer(from, &exchange).await?,
             )),
+            Call::Join(join) => {
+                let peer = join.peer.as_ref().map(Peer::from_proto).unwrap_or_default();
+                let Ok(guard) = self.changing.clone().try_lock_owned() else {
+                    return Err(failed(&MembershipError::InProgress));
+                };
+                let result = membership::answer_join(&self.raft, from, peer).await;
+                drop(guard);
+                let result = Some(result.map_err(|e| failed(&e))?);
+                Ok(Answer::Join(proto::JoinResult { result }))
+            }
         }
     }
 }

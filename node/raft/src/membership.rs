@@ -7,10 +7,13 @@ use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{ChangeMembershipError, ClientWriteError, InitializeError, RaftError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
+use steadfast_proto::internal::raft::v1::join_result::Result as JoinResult;
 use tokio::time::timeout;
 
 /// A new learner may need a whole snapshot.
 const CATCH_UP: Duration = Duration::from_secs(600);
+/// A learner within so many entries has caught up: less than half a second of work.
+pub(crate) const LAG_MAX: u64 = 4096;
 
 /// Why the membership did not change (or may not have).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -86,24 +89,81 @@ pub(crate) async fn add_learner(
     id: NodeId,
     peer: Peer,
 ) -> Result<(), MembershipError> {
-    let members = current(raft);
-    if members
-        .peers
-        .get(&id)
-        .is_some_and(|known| known.node_uuid != peer.node_uuid)
-    {
-        let message =
-            format!("node {id} is a member with another data directory; ids are never used again");
-        return Err(MembershipError::Refused(message));
-    }
+    is_new(raft, id, &peer)?;
     match timeout(CATCH_UP, raft.add_learner(id, peer, true)).await {
         Ok(result) => result.map(drop).map_err(error_of),
         Err(_) => Err(MembershipError::NotCaughtUp(id)),
     }
 }
 
-/// Makes a learner vote.
+/// As [`add_learner`], but returns when the membership is committed.
+pub(crate) async fn begin_learner(
+    raft: &Raft,
+    id: NodeId,
+    peer: Peer,
+) -> Result<(), MembershipError> {
+    is_new(raft, id, &peer)?;
+    if current(raft).peers.contains_key(&id) {
+        return Ok(());
+    }
+    raft.add_learner(id, peer, false)
+        .await
+        .map(drop)
+        .map_err(error_of)
+}
+
+fn is_new(raft: &Raft, id: NodeId, peer: &Peer) -> Result<(), MembershipError> {
+    match current(raft).peers.get(&id) {
+        Some(known) if known.node_uuid != peer.node_uuid => Err(MembershipError::Refused(format!(
+            "node {id} is a member with another data directory; ids are never used again"
+        ))),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Answers a node that asks to be added.
+pub(crate) async fn answer_join(
+    raft: &Raft,
+    id: NodeId,
+    peer: Peer,
+) -> Result<JoinResult, MembershipError> {
+    let elsewhere = |leader: Option<NodeId>| {
+        let peers = current(raft).peers;
+        let peer = leader.and_then(|leader| peers.get(&leader).cloned());
+        JoinResult::LeaderAddress(peer.unwrap_or_default().raft_address)
+    };
+    if !leads(raft) {
+        return Ok(elsewhere(leader_of(raft)));
+    }
+    match begin_learner(raft, id, peer).await {
+        Ok(()) => Ok(JoinResult::Added(true)),
+        Err(MembershipError::NotLeader { leader }) => Ok(elsewhere(leader)),
+        Err(MembershipError::Refused(message)) => Ok(JoinResult::Refused(message)),
+        Err(
+            error @ (MembershipError::InProgress
+            | MembershipError::Unknown
+            | MembershipError::NotCaughtUp(_)
+            | MembershipError::Stopped),
+        ) => Err(error),
+    }
+}
+
+/// Makes a learner vote. One that is far behind would hold up every commit.
 pub(crate) async fn promote(raft: &Raft, id: NodeId) -> Result<(), MembershipError> {
+    let members = current(raft);
+    if leads(raft) && !members.peers.contains_key(&id) {
+        return Err(MembershipError::Refused(format!(
+            "node {id} is not a member; start it with --join first"
+        )));
+    }
+    if let Some(behind) = behind(raft, id)
+        && behind > LAG_MAX
+        && !members.voters.contains(&id)
+    {
+        return Err(MembershipError::Refused(format!(
+            "node {id} has not caught up: it lacks {behind} entries; try again later"
+        )));
+    }
     change(raft, ChangeMembers::AddVoterIds(BTreeSet::from([id]))).await
 }
 
@@ -126,6 +186,27 @@ pub(crate) async fn remove(raft: &Raft, id: NodeId) -> Result<(), MembershipErro
     } else {
         change(raft, ChangeMembers::RemoveNodes(ids)).await
     }
+}
+
+fn leads(raft: &Raft) -> bool {
+    let metrics = raft.metrics();
+    let metrics = metrics.borrow_watched();
+    metrics.state.is_leader()
+}
+
+fn leader_of(raft: &Raft) -> Option<NodeId> {
+    let metrics = raft.metrics();
+    let metrics = metrics.borrow_watched();
+    metrics.current_leader
+}
+
+/// How many entries a peer lacks; only a leader knows.
+fn behind(raft: &Raft, id: NodeId) -> Option<u64> {
+    let metrics = raft.metrics();
+    let metrics = metrics.borrow_watched();
+    let matched = metrics.replication.as_ref()?.get(&id)?;
+    let matched = matched.as_ref().map_or(0, |id| id.index());
+    Some(metrics.last_log_index.unwrap_or(0).saturating_sub(matched))
 }
 
 async fn change(raft: &Raft, change: ChangeMembers<NodeId, Peer>) -> Result<(), MembershipError> {

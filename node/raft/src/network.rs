@@ -124,6 +124,7 @@ impl PeerClient {
             Answer::Vote(_)
             | Answer::TransferLeader(_)
             | Answer::Exchange(_)
+            | Answer::Join(_)
             | Answer::Failed(_) => Err(self.protocol(action)),
         }
     }
@@ -139,6 +140,7 @@ impl PeerClient {
             Answer::Heartbeat(_)
             | Answer::TransferLeader(_)
             | Answer::Exchange(_)
+            | Answer::Join(_)
             | Answer::Failed(_) => Err(self.protocol(RPCTypes::Vote)),
         }
     }
@@ -226,9 +228,11 @@ impl NetTransferLeader<Types> for PeerClient {
             Answer::TransferLeader(result) => {
                 wire::transfer_result_from(result).map_err(|error| self.error(action, error))
             }
-            Answer::Heartbeat(_) | Answer::Vote(_) | Answer::Exchange(_) | Answer::Failed(_) => {
-                Err(self.protocol(action))
-            }
+            Answer::Heartbeat(_)
+            | Answer::Vote(_)
+            | Answer::Exchange(_)
+            | Answer::Join(_)
+            | Answer::Failed(_) => Err(self.protocol(action)),
         }
     }
 }

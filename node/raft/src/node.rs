@@ -2,8 +2,8 @@
 
 use crate::bootstrap::{self, BootstrapError, Bootstrapped};
 use crate::config::RaftOptions;
-use crate::exchange::{Exchanger, StatusExchange};
-use crate::handshake::Identity;
+use crate::exchange::{Exchanger, StatusExchange, peer_of};
+use crate::handshake::{Identity, Target};
 use crate::inbound::Inbound;
 use crate::leadership::{self, Leadership};
 use crate::link::Links;
@@ -27,6 +27,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::timeout;
+use uuid::Uuid;
 
 /// How long `shutdown` waits for the apply thread to finish its batch.
 const APPLY_END: Duration = Duration::from_secs(10);
@@ -227,6 +228,18 @@ impl RaftNode {
             .unwrap_or(Err(BootstrapError::Stopped))
     }
 
+    /// As [`RaftNode::bootstrap`] for a node that joins: asks the member at `address` (or the
+    /// leader that it names) to add this node as a learner, until it has a log.
+    pub async fn join(&self, address: &str) -> Result<Bootstrapped, BootstrapError> {
+        let (node, address) = (self.clone(), address.to_owned());
+        let task = async move { bootstrap::join(&node, &address).await };
+        self.inner
+            .runtime
+            .spawn(task)
+            .await
+            .unwrap_or(Err(BootstrapError::Stopped))
+    }
+
     /// Begins a cluster of `members`; only on a pristine node.
     pub async fn initialize(&self, members: BTreeMap<NodeId, Peer>) -> Result<(), MembershipError> {
         self.change(|raft| async move { membership::initialize(&raft, members).await })
@@ -239,7 +252,35 @@ impl RaftNode {
             .await
     }
 
-    /// Makes a learner a voter.
+    /// Adds the new node that listens at `address` as a learner; it tells the rest itself. Returns
+    /// when that is committed; the node catches up later.
+    pub async fn add_learner_at(&self, id: NodeId, address: &str) -> Result<(), MembershipError> {
+        let target = Target {
+            node_id: id,
+            address: address.to_owned(),
+            node_uuid: Uuid::nil(),
+        };
+        let exchanger = self.exchanger().clone();
+        let asked = self
+            .inner
+            .runtime
+            .spawn(async move { exchanger.with(&target).await });
+        let asked = asked.await.map_err(|_| MembershipError::Stopped)?;
+        let exchange = asked.map_err(|error| {
+            MembershipError::Refused(format!("node {id} at {address}: {error}"))
+        })?;
+        if !exchange.pristine && !self.members().peers.contains_key(&id) {
+            return Err(MembershipError::Refused(format!(
+                "node {id} at {address} has data already; a node that joins begins with an empty \
+                 --data-dir"
+            )));
+        }
+        let peer = peer_of(&exchange);
+        self.change(move |raft| async move { membership::begin_learner(&raft, id, peer).await })
+            .await
+    }
+
+    /// Makes a learner that has caught up a voter.
     pub async fn promote(&self, id: NodeId) -> Result<(), MembershipError> {
         self.change(move |raft| async move { membership::promote(&raft, id).await })
             .await
@@ -376,7 +417,8 @@ async fn start(
         .map_err(|e| StartError::Settings(e.to_string()))?;
     let (machine, machine_ended) = Machine::start(options.apply, machine)?;
     let identity = Identity {
-        cluster_id: options.cluster_id.clone(),
+        cluster_name: options.cluster_name.clone(),
+        status: status.clone(),
         group: options.group,
         node_id: options.node_id,
         node_uuid: options.peer.node_uuid,
@@ -401,12 +443,20 @@ async fn start(
     let (stopping, is_stopping) = watch::channel(false);
     let (leadership, leadership_now) = watch::channel(Leadership::default());
     let (stopped, stopped_now) = watch::channel(None);
-    let exchanger = Exchanger::new(links.clone(), raft.clone(), options.peer.clone(), status);
+    let exchanger = Exchanger::new(
+        links.clone(),
+        raft.clone(),
+        options.peer.clone(),
+        status,
+        stopped.clone(),
+    );
+    let changing: Arc<tokio::sync::Mutex<()>> = Arc::default();
     let inbound = Inbound::new(
         links.identity.clone(),
         raft.clone(),
         machine.clone(),
         exchanger.clone(),
+        changing.clone(),
         options.seed ^ INBOUND_SEEDS,
         is_stopping,
     );
@@ -426,7 +476,7 @@ async fn start(
         leadership: leadership_now,
         stopped: stopped_now,
         stopping,
-        changing: Arc::default(),
+        changing,
         tasks,
         machine_ended: Mutex::new(Some(machine_ended)),
     };

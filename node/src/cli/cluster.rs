@@ -37,7 +37,7 @@ pub enum Action {
     Status,
     /// The members and their addresses
     Members,
-    /// Adds a node as a learner; start it with --join
+    /// Adds a new node as a learner; needed only when its own --join cannot reach the cluster
     Add(AddArgs),
     /// Makes a learner that has caught up a voter
     Promote(MemberArgs),
@@ -56,14 +56,10 @@ pub struct AddArgs {
     #[arg(long, env = "STEADFAST_MEMBER", value_name = "ID",
           value_parser = clap::value_parser!(u64).range(1..))]
     pub member: u64,
-    /// Where the other nodes reach its Raft port
+    /// Where the other nodes reach its Raft port; it tells its other addresses itself
     #[arg(long, env = "STEADFAST_MEMBER_RAFT_ADDRESS", value_name = "HOST:PORT",
           value_parser = config::peer_address)]
     pub member_raft_address: String,
-    /// Where the other nodes reach its gRPC port
-    #[arg(long, env = "STEADFAST_MEMBER_GRPC_ADDRESS", value_name = "HOST:PORT",
-          value_parser = config::peer_address)]
-    pub member_grpc_address: String,
 }
 
 /// A member.
@@ -131,8 +127,7 @@ async fn act(args: ClusterArgs) -> Result<(), Failure> {
             let member = admin::Member {
                 id: add.member,
                 raft_address: add.member_raft_address,
-                grpc_address: add.member_grpc_address,
-                node_uuid: String::new(),
+                ..admin::Member::default()
             };
             let request = admin::AddMemberRequest {
                 member: Some(member),
@@ -140,33 +135,49 @@ async fn act(args: ClusterArgs) -> Result<(), Failure> {
             let mut leader = leader_of(&mut near, &status).await?;
             change(leader.add_member(request)).await?;
             let id = add.member;
-            say(&format!(
-                "node {id} is a learner; when it has caught up: cluster promote --member {id}"
-            ));
-            Ok(())
+            done(
+                args.output,
+                &format!("node {id} is a learner; next: cluster promote --member {id}"),
+                &serde_json::json!({"id": id, "role": "learner"}),
+            )
         }
         Action::Promote(MemberArgs { member }) => {
             let mut leader = leader_of(&mut near, &status).await?;
             change(leader.promote_member(admin::PromoteMemberRequest { id: member })).await?;
-            say(&format!("node {member} is a voter"));
-            Ok(())
+            done(
+                args.output,
+                &format!("node {member} is a voter"),
+                &serde_json::json!({"id": member, "role": "voter"}),
+            )
         }
         Action::Remove(MemberArgs { member }) => {
             let mut leader = leader_of(&mut near, &status).await?;
             change(leader.remove_member(admin::RemoveMemberRequest { id: member })).await?;
-            say(&format!(
-                "node {member} is no member any more; stop its process"
-            ));
-            Ok(())
+            done(
+                args.output,
+                &format!("node {member} is no member any more; its process ends by itself"),
+                &serde_json::json!({"id": member, "removed": true}),
+            )
         }
         Action::TransferLeader(TransferArgs { to }) => {
             let to = to.unwrap_or(0);
             let mut leader = leader_of(&mut near, &status).await?;
             change(leader.transfer_leader(admin::TransferLeaderRequest { to })).await?;
-            say("leadership was handed over");
-            Ok(())
+            done(
+                args.output,
+                "leadership was handed over",
+                &serde_json::json!({"transferred": true}),
+            )
         }
     }
+}
+
+fn done(output: Output, text: &str, json: &serde_json::Value) -> Result<(), Failure> {
+    match output {
+        Output::Text => say(text),
+        Output::Json => say(&json.to_string()),
+    }
+    Ok(())
 }
 
 async fn connect(address: &str) -> Result<Admin, Failure> {
@@ -305,7 +316,7 @@ fn show_members(status: &admin::StatusResponse, output: Output) -> Result<(), Fa
             .map(|member| {
                 serde_json::json!({
                     "id": member.id, "raft": member.raft_address, "grpc": member.grpc_address,
-                    "uuid": member.node_uuid,
+                    "http": member.http_address, "uuid": member.node_uuid,
                 })
             })
             .collect();
@@ -314,8 +325,12 @@ fn show_members(status: &admin::StatusResponse, output: Output) -> Result<(), Fa
     }
     for member in members {
         say(&format!(
-            "node {}  Raft {}  gRPC {}  uuid {}",
-            member.id, member.raft_address, member.grpc_address, member.node_uuid
+            "node {}  Raft {}  gRPC {}  HTTP {}  uuid {}",
+            member.id,
+            member.raft_address,
+            member.grpc_address,
+            member.http_address,
+            member.node_uuid
         ));
     }
     Ok(())

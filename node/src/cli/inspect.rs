@@ -49,7 +49,7 @@ pub struct InspectArgs {
 /// What a data directory holds.
 #[derive(Debug, Clone, Default, serde::Serialize)]
 pub struct Inspection {
-    /// The cluster's id.
+    /// The cluster's id, as of the state at rest; empty before the first mark.
     pub cluster_id: String,
     /// The cluster's name.
     pub cluster_name: String,
@@ -110,13 +110,14 @@ pub fn run(args: &InspectArgs) -> Result<(), Failure> {
             args.data_dir.display()
         )));
     };
+    let (state, cluster_id) = inspect_state(&disk, &directory)?;
     let inspection = Inspection {
-        cluster_id: identity.cluster_id,
+        cluster_id,
         cluster_name: identity.cluster_name,
         node_id: identity.node_id,
         node_uuid: identity.node_uuid.to_string(),
         log: inspect_log(&disk, &directory, args.entries)?,
-        state: inspect_state(&disk, &directory)?,
+        state,
     };
     match args.output {
         Output::Json => say(&serde_json::to_string(&inspection).map_err(Failure::failed)?),
@@ -223,7 +224,11 @@ impl state::Record for Read {
     }
 }
 
-fn inspect_state(disk: &Arc<dyn Disk>, directory: &Directory) -> Result<StateInspection, Failure> {
+/// What the state holds, and the cluster's id in it.
+fn inspect_state(
+    disk: &Arc<dyn Disk>,
+    directory: &Directory,
+) -> Result<(StateInspection, String), Failure> {
     let index = Arc::new(SledIndexFactory::new(CACHE_BYTES));
     let options = StateOptions::new(grouping);
     let (store, _keeper) =
@@ -236,6 +241,7 @@ fn inspect_state(disk: &Arc<dyn Disk>, directory: &Directory) -> Result<StateIns
         ..StateInspection::default()
     };
     let view = store.view();
+    let mut cluster_id = String::new();
     let mut last: Option<state::Key> = None;
     loop {
         let from = match &last {
@@ -247,11 +253,14 @@ fn inspect_state(disk: &Arc<dyn Disk>, directory: &Directory) -> Result<StateIns
             .map_err(Failure::failed)?;
         for (_, record) in &page {
             *found.records.entry(record_kind(&record.0)).or_default() += 1;
+            if let Record::Meta(meta) = &record.0 {
+                cluster_id.clone_from(&meta.cluster_id);
+            }
         }
         let is_last = page.len() < PAGE_RECORDS;
         last = page.into_iter().next_back().map(|(key, _)| key);
         if is_last {
-            return Ok(found);
+            return Ok((found, cluster_id));
         }
     }
 }

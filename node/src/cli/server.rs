@@ -291,6 +291,7 @@ fn node_options(args: ServerArgs, identity: Identity) -> NodeOptions {
         advertise_raft_address: identity.advertise_raft_address,
         advertise_http_address: identity.advertise_http_address,
         initial_members: identity.initial_members,
+        join: args.join.unwrap_or_default(),
         seed: Seed {
             namespaces: args.seed.namespace,
             config: args.seed.dynamic_config_value,

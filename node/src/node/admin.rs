@@ -6,7 +6,6 @@ use std::time::Duration;
 use steadfast_engine::read::namespace;
 use steadfast_proto::internal::admin::v1 as wire;
 use steadfast_raft::{MembershipError, Peer, RaftNode};
-use uuid::Uuid;
 
 /// A peer that was not heard for this long is not reachable.
 const REACHABLE: Duration = Duration::from_secs(3);
@@ -71,6 +70,7 @@ fn member(id: u64, peer: &Peer) -> wire::Member {
         raft_address: peer.raft_address.clone(),
         grpc_address: peer.grpc_address.clone(),
         node_uuid: peer.node_uuid.to_string(),
+        http_address: peer.http_address.clone(),
     }
 }
 
@@ -107,19 +107,13 @@ impl Admin for NodeAdmin {
     }
 
     async fn add_member(&self, member: wire::Member) -> Result<(), AdminError> {
-        let Ok(node_uuid) = Uuid::parse_str(&member.node_uuid) else {
-            return Err(AdminError::Refused(
-                "the member's node uuid is not a uuid".to_owned(),
+        if !self.raft.leadership().borrow().is_leader {
+            return Err(AdminError::NotLeader(
+                self.shard.leader_grpc_address().unwrap_or_default(),
             ));
-        };
-        let peer = Peer {
-            raft_address: member.raft_address,
-            grpc_address: member.grpc_address,
-            http_address: String::new(),
-            node_uuid,
-        };
+        }
         self.raft
-            .add_learner(member.id, peer)
+            .add_learner_at(member.id, &member.raft_address)
             .await
             .map_err(|error| self.error(error))
     }
@@ -143,6 +137,11 @@ impl Admin for NodeAdmin {
             return Err(AdminError::NotLeader(
                 self.shard.leader_grpc_address().unwrap_or_default(),
             ));
+        }
+        if to != 0 && !self.raft.members().voters.contains(&to) {
+            return Err(AdminError::Refused(format!(
+                "node {to} is no voter; see `steadfast cluster status`"
+            )));
         }
         if self
             .raft

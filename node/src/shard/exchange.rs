@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::{Arc, Weak};
 use steadfast_engine::mutation::TaskToken;
+use steadfast_engine::read::namespace;
 use steadfast_engine::{Mutation, Timestamp};
 use steadfast_raft::StatusExchange;
 use steadfast_storage::codec;
@@ -67,6 +68,14 @@ impl StatusExchange for Exchange {
                 Err(_) => return Bytes::new(),
             }
         }
+    }
+
+    fn cluster_id(&self) -> String {
+        let Some(core) = self.0.upgrade() else {
+            return String::new();
+        };
+        let meta = namespace::meta(&core.view());
+        meta.map(|meta| meta.cluster_id).unwrap_or_default()
     }
 
     fn received(&self, from: u64, status: Bytes) {

@@ -12,16 +12,14 @@ const IDENTITY: &str = "IDENTITY";
 const IDENTITY_NEW: &str = "IDENTITY.new";
 const TITLE: &str = "steadfast data directory";
 /// Layout of the data directory; a program that does not know it must not touch it.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// Bounds the read of a file that may be anything.
 const MAX_IDENTITY_BYTES: u64 = 64 << 10;
 
 /// Whose data a directory holds. Written once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
-    /// The cluster.
-    pub cluster_id: String,
-    /// What people call it.
+    /// What people call the cluster. (Its id is made by its first leader and lies in the state.)
     pub cluster_name: String,
     /// The node's number in the cluster.
     pub node_id: u64,
@@ -138,8 +136,18 @@ impl Directory {
     /// When it is another node's, or the disk fails.
     pub fn establish(&mut self, wanted: Identity) -> Result<&Identity, DirectoryError> {
         match &self.identity {
-            Some(found) => self.check(found, &wanted)?,
-            None => write_identity(self.disk.as_ref(), &self.dir, &wanted)?,
+            Some(found) => {
+                self.check(found, &wanted)?;
+                self.has_its_log()?;
+            }
+            None => {
+                // Before the identity: a directory that has an identity had a log.
+                let log = self.log_dir();
+                self.disk
+                    .create_dir_all(&log)
+                    .map_err(failed("create", &log))?;
+                write_identity(self.disk.as_ref(), &self.dir, &wanted)?;
+            }
         }
         Ok(self.identity.get_or_insert(wanted))
     }
@@ -157,6 +165,18 @@ impl Directory {
     /// Where the state is.
     pub fn state_dir(&self) -> PathBuf {
         self.dir.join("state")
+    }
+
+    /// A node that lost its log has lost its promises: it must not begin again under its id.
+    fn has_its_log(&self) -> Result<(), DirectoryError> {
+        let log = self.log_dir();
+        if self.disk.exists(&log).map_err(failed("read", &log))? {
+            return Ok(());
+        }
+        Err(DirectoryError::Damaged {
+            file: log,
+            what: "it is gone".to_owned(),
+        })
     }
 
     fn check(&self, found: &Identity, wanted: &Identity) -> Result<(), DirectoryError> {
@@ -179,12 +199,6 @@ impl Directory {
                 members_text(found),
                 members_text(wanted),
                 members,
-            ),
-            (
-                "cluster",
-                found.cluster_id.clone(),
-                wanted.cluster_id.clone(),
-                true,
             ),
         ];
         for (field, found, wanted, counts) in fields {
@@ -222,7 +236,6 @@ fn members_text(identity: &Identity) -> String {
 fn to_text(identity: &Identity) -> Result<String, DirectoryError> {
     let members = members_text(identity);
     for (field, text) in [
-        ("the cluster id", &identity.cluster_id),
         ("the cluster name", &identity.cluster_name),
         ("the initial members", &members),
     ] {
@@ -231,8 +244,8 @@ fn to_text(identity: &Identity) -> Result<String, DirectoryError> {
         }
     }
     let mut text = format!(
-        "{TITLE}\nformat {FORMAT}\ncluster_id {}\ncluster_name {}\nnode_id {}\nnode_uuid {}\ninitial_members {members}\n",
-        identity.cluster_id, identity.cluster_name, identity.node_id, identity.node_uuid,
+        "{TITLE}\nformat {FORMAT}\ncluster_name {}\nnode_id {}\nnode_uuid {}\ninitial_members {members}\n",
+        identity.cluster_name, identity.node_id, identity.node_uuid,
     );
     let crc = crc32fast::hash(text.as_bytes());
     text.push_str(&format!("crc {crc:08x}\n"));
@@ -268,7 +281,6 @@ fn from_text(text: &str) -> Result<Identity, Unreadable> {
         return Err(Unreadable::Damaged("its checksum does not hold"));
     }
     let number = |_| Unreadable::Damaged("a number is not one");
-    let cluster_id = value("cluster_id")?.to_owned();
     let cluster_name = value("cluster_name")?.to_owned();
     let node_id = value("node_id")?.parse().map_err(number)?;
     let node_uuid = value("node_uuid")?
@@ -285,7 +297,6 @@ fn from_text(text: &str) -> Result<Identity, Unreadable> {
         initial_members.insert(id.parse().map_err(number)?, address.to_owned());
     }
     Ok(Identity {
-        cluster_id,
         cluster_name,
         node_id,
         node_uuid,

@@ -15,7 +15,6 @@ fn open(disk: &SimulatedDisk) -> Result<Directory, DirectoryError> {
 
 fn identity() -> Identity {
     Identity {
-        cluster_id: "7d3c".into(),
         cluster_name: "orders of Zürich".into(),
         node_id: 2,
         node_uuid: Uuid::from_u128(0x1234_5678),
@@ -50,13 +49,6 @@ fn another_owner_is_refused_with_what_differs() {
     let mut moved = identity();
     moved.initial_members.insert(3, "c:7234".into());
     let others = [
-        (
-            "cluster",
-            Identity {
-                cluster_id: "other".into(),
-                ..identity()
-            },
-        ),
         (
             "cluster name",
             Identity {

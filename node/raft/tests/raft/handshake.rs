@@ -11,7 +11,7 @@ async fn bootstrap_against(
     to: &TestNode,
     cluster_id: &str,
 ) -> Option<Result<Bootstrapped, BootstrapError>> {
-    let node = TestNode::with(id, |options| options.cluster_id = cluster_id.to_owned()).await;
+    let node = TestNode::with(id, |options| options.cluster_name = cluster_id.to_owned()).await;
     let members = [(id, node.address()), (to.node.id(), to.address())].into();
     let result = timeout(Duration::from_secs(2), node.node.bootstrap(&members))
         .await

@@ -1,6 +1,7 @@
 //! A node: its parts, the order in which they start, and the order in which they stop.
 
 mod admin;
+mod begin;
 mod health;
 
 use crate::api::{self, Admin};
@@ -9,6 +10,7 @@ use crate::entropy::{Entropy, OsEntropy};
 use crate::http;
 use crate::shard::{Seed, Shard, ShardParts, StateRecord};
 use admin::NodeAdmin;
+use begin::{Beginning, begin, has_its_vote};
 use health::NodeHealth;
 use std::collections::BTreeMap;
 use std::io;
@@ -216,7 +218,7 @@ impl Node {
         // 3. Log and state, each with its thread.
         let failed = watch::Sender::new(None);
         let mut threads_end = Vec::new();
-        let (log, writer, _) = Log::open(
+        let (log, writer, recovered) = Log::open(
             seams.disk.clone(),
             &directory.log_dir(),
             LogOptions::default(),
@@ -229,6 +231,8 @@ impl Node {
             &directory.state_dir(),
             state_options,
         )?;
+        let applied = store.applied().is_some();
+        has_its_vote(&directory, options.node_id, &recovered, applied)?;
         threads_end.push(run_keeper(seams.threads, keeper, failed.clone())?);
 
         // 4. The shard, and Raft under it, on a runtime of its own.
@@ -251,6 +255,12 @@ impl Node {
         let exchange = Arc::new(shard.exchange());
         let poisoned = log.poisoned();
         let counters = log.clone();
+        let beginning = Beginning {
+            members: options.initial_members.clone(),
+            join: options.join.clone(),
+            log: log.clone(),
+            marker: directory.log_marker(),
+        };
         let raft = RaftNode::start(
             &raft_handle,
             raft_options,
@@ -266,12 +276,7 @@ impl Node {
         let mut tasks = vec![tokio::spawn(loops.run(raft.clone()))];
         tasks.push(tokio::spawn(watch_raft(raft.clone(), failed.clone())));
         tasks.push(tokio::spawn(watch_log(poisoned, failed.clone())));
-        tasks.push(tokio::spawn(begin(
-            raft.clone(),
-            options.initial_members.clone(),
-            options.join.clone(),
-            failed.clone(),
-        )));
+        tasks.push(tokio::spawn(begin(raft.clone(), beginning, failed.clone())));
         if let Some(listener) = raft_listener {
             let (inbound, ended) = (raft.inbound(), ended.clone());
             let (listener, failed) = (listener.into_std()?, failed.clone());
@@ -544,24 +549,5 @@ async fn watch_log(
         .and_then(|fault| fault.clone());
     if let Some(fault) = fault {
         told(&failed, Err(fault.to_string()));
-    }
-}
-
-/// Begins the cluster, joins it, or waits to be added.
-async fn begin(
-    raft: RaftNode,
-    members: BTreeMap<u64, String>,
-    join: String,
-    failed: watch::Sender<Option<String>>,
-) {
-    let begun = if join.is_empty() {
-        raft.bootstrap(&members).await
-    } else {
-        raft.join(&join).await
-    };
-    match begun {
-        Ok(how) => tracing::debug!(?how, "this node is part of a cluster"),
-        Err(steadfast_raft::BootstrapError::Stopped) => {}
-        Err(error) => told(&failed, Err(error.to_string())),
     }
 }

@@ -416,14 +416,7 @@ async fn start(
         .validate()
         .map_err(|e| StartError::Settings(e.to_string()))?;
     let (machine, machine_ended) = Machine::start(options.apply, machine)?;
-    let identity = Identity {
-        cluster_name: options.cluster_name.clone(),
-        status: status.clone(),
-        group: options.group,
-        node_id: options.node_id,
-        node_uuid: options.peer.node_uuid,
-    };
-    let links = Links::new(identity, transport);
+    let links = Links::new(identity_of(&options, &status), transport);
     let network = Network {
         links: links.clone(),
         mode: options.apply,
@@ -483,4 +476,14 @@ async fn start(
     Ok(RaftNode {
         inner: Arc::new(inner),
     })
+}
+
+fn identity_of(options: &RaftOptions, status: &Arc<dyn StatusExchange>) -> Identity {
+    Identity {
+        cluster_name: options.cluster_name.clone(),
+        status: status.clone(),
+        group: options.group,
+        node_id: options.node_id,
+        node_uuid: options.peer.node_uuid,
+    }
 }

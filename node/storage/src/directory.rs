@@ -10,6 +10,8 @@ use uuid::Uuid;
 const LOCK: &str = "LOCK";
 const IDENTITY: &str = "IDENTITY";
 const IDENTITY_NEW: &str = "IDENTITY.new";
+/// There since the log held something: from then on an empty log is a lost one.
+const LOG_BEGUN: &str = "LOG-BEGUN";
 const TITLE: &str = "steadfast data directory";
 /// Layout of the data directory; a program that does not know it must not touch it.
 const FORMAT: u32 = 2;
@@ -57,7 +59,8 @@ pub enum DirectoryError {
     /// The identity cannot be read.
     #[error(
         "the file {} is damaged ({what}); restore it from a backup, or remove this node from the \
-         cluster and add it again empty (`steadfast cluster remove`, `add`)", file.display()
+         cluster (`steadfast cluster remove`) and start one with a new --node-id, an empty \
+         --data-dir and --join", file.display()
     )]
     Damaged {
         /// The file.
@@ -72,6 +75,21 @@ pub enum DirectoryError {
         dir: PathBuf,
         /// Its format.
         found: String,
+    },
+    /// The log of a node that had one is gone, and with it the node's votes and what it had
+    /// acknowledged: it must not come back under its id.
+    #[error(
+        "the log of node {node_id} in {} is missing, empty or without the node's vote, but the \
+         node had one: what it had promised is lost, so it must not run under this id again; put \
+         the log back, or remove the node from the cluster (`steadfast cluster remove --member \
+         {node_id}`) and start one with a new --node-id, an empty --data-dir and --join",
+        dir.display()
+    )]
+    LogLost {
+        /// The directory of the log.
+        dir: PathBuf,
+        /// Whose it was.
+        node_id: u64,
     },
     /// The identity has a line break or is too long to be stored.
     #[error("{field} cannot be stored: it has a line break, or is too long")]
@@ -98,6 +116,30 @@ pub struct Directory {
     dir: PathBuf,
     identity: Option<Identity>,
     _lock: Box<dyn DiskLock>,
+}
+
+/// Notes that a directory's log holds something.
+#[derive(Debug, Clone)]
+pub struct LogMarker {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+}
+
+impl LogMarker {
+    /// Durable when this returns. To be called only when an entry or a vote is durable.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn set(&self) -> Result<(), DirectoryError> {
+        let path = self.dir.join(LOG_BEGUN);
+        let exists = self.disk.exists(&path).map_err(failed("read", &path))?;
+        if !exists {
+            self.disk.create(&path).map_err(failed("create", &path))?;
+        }
+        self.disk
+            .sync_dir(&self.dir)
+            .map_err(failed("sync", &self.dir))
+    }
 }
 
 impl Directory {
@@ -138,18 +180,44 @@ impl Directory {
         match &self.identity {
             Some(found) => {
                 self.check(found, &wanted)?;
-                self.has_its_log()?;
+                self.check_log(found.node_id)?;
             }
-            None => {
-                // Before the identity: a directory that has an identity had a log.
-                let log = self.log_dir();
-                self.disk
-                    .create_dir_all(&log)
-                    .map_err(failed("create", &log))?;
-                write_identity(self.disk.as_ref(), &self.dir, &wanted)?;
-            }
+            None => write_identity(self.disk.as_ref(), &self.dir, &wanted)?,
         }
         Ok(self.identity.get_or_insert(wanted))
+    }
+
+    /// To note that the log holds something.
+    pub fn log_marker(&self) -> LogMarker {
+        LogMarker {
+            disk: self.disk.clone(),
+            dir: self.dir.clone(),
+        }
+    }
+
+    /// The refusal of a node whose log is gone.
+    pub fn log_lost(&self, node_id: u64) -> DirectoryError {
+        DirectoryError::LogLost {
+            dir: self.log_dir(),
+            node_id,
+        }
+    }
+
+    fn check_log(&self, node_id: u64) -> Result<(), DirectoryError> {
+        let (marker, log) = (self.dir.join(LOG_BEGUN), self.log_dir());
+        if !self.disk.exists(&marker).map_err(failed("read", &marker))? {
+            return Ok(());
+        }
+        let there = self.disk.exists(&log).map_err(failed("read", &log))?;
+        let files = if there {
+            self.disk.list(&log).map_err(failed("list", &log))?
+        } else {
+            Vec::new()
+        };
+        if files.is_empty() {
+            return Err(self.log_lost(node_id));
+        }
+        Ok(())
     }
 
     /// The directory itself.
@@ -165,18 +233,6 @@ impl Directory {
     /// Where the state is.
     pub fn state_dir(&self) -> PathBuf {
         self.dir.join("state")
-    }
-
-    /// A node that lost its log has lost its promises: it must not begin again under its id.
-    fn has_its_log(&self) -> Result<(), DirectoryError> {
-        let log = self.log_dir();
-        if self.disk.exists(&log).map_err(failed("read", &log))? {
-            return Ok(());
-        }
-        Err(DirectoryError::Damaged {
-            file: log,
-            what: "it is gone".to_owned(),
-        })
     }
 
     fn check(&self, found: &Identity, wanted: &Identity) -> Result<(), DirectoryError> {

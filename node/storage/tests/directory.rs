@@ -139,3 +139,34 @@ fn a_line_break_cannot_be_smuggled_in() {
     ));
     assert_eq!(directory.identity(), None);
 }
+
+#[test]
+fn a_node_whose_log_is_gone_is_refused_with_the_procedure() {
+    let disk = SimulatedDisk::new();
+    let dir = std::path::Path::new("/data");
+    let identity = steadfast_storage::directory::Identity {
+        cluster_name: "c".into(),
+        node_id: 2,
+        node_uuid: uuid::Uuid::from_u128(7),
+        initial_members: std::collections::BTreeMap::new(),
+    };
+    let open = || Directory::open(std::sync::Arc::new(disk.clone()), dir).unwrap();
+    let establish = |mut directory: Directory| {
+        let established = directory.establish(identity.clone());
+        established.map(|_| ()).map_err(|error| error.to_string())
+    };
+    establish(open()).unwrap();
+    // Killed before its log held anything: still a new node.
+    establish(open()).unwrap();
+    let log = dir.join("log");
+    disk.create_dir_all(&log).unwrap();
+    disk.create(&log.join("segment")).unwrap();
+    open().log_marker().set().unwrap();
+    establish(open()).unwrap();
+    disk.remove(&log.join("segment")).unwrap();
+    let emptied = establish(open()).unwrap_err();
+    assert!(emptied.contains("steadfast cluster remove --member 2"), "{emptied}");
+    disk.remove_dir_all(&log).unwrap();
+    let deleted = establish(open()).unwrap_err();
+    assert!(deleted.contains("new --node-id"), "{deleted}");
+}

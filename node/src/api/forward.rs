@@ -7,6 +7,8 @@
 
 mod body;
 mod channels;
+mod count;
+mod malformed;
 mod method;
 
 use self::body::{Guarded, Limited, collect, frame, full};
@@ -99,13 +101,17 @@ where
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let arrived = Instant::now();
         request.extensions_mut().insert(Arrived(arrived));
+        let counted = count::Counted::of(&request);
+        let shard = self.api.shard.clone();
         // The inner service that was polled ready serves this call.
         let inner = self.inner.clone();
         let mut this = self.clone();
         this.inner = std::mem::replace(&mut self.inner, inner);
         Box::pin(async move {
             let answer = this.serve(request, arrived).await;
-            Ok(answer.unwrap_or_else(Status::into_http))
+            let answer = answer.unwrap_or_else(Status::into_http);
+            counted.answered(shard.telemetry(), &answer, arrived.elapsed());
+            Ok(answer)
         })
     }
 }
@@ -160,7 +166,7 @@ where
         let path = request.uri().path().to_owned();
         let is_forwarded = request.headers().contains_key(FORWARDED_HEADER);
         let Ok(response) = self.inner.call(request).await;
-        let response = sized(response);
+        let response = malformed::read(sized(response));
         if is_unknown(&response) {
             return Err(Method::of(&path)?.unknown());
         }

@@ -336,24 +336,24 @@ fn show_members(status: &admin::StatusResponse, output: Output) -> Result<(), Fa
     Ok(())
 }
 
-/// Digests by mark, then by node. Nodes that have the same mark must have the same digest.
+/// Digests by mark, then by node.
+type Marks = BTreeMap<u64, BTreeMap<u64, String>>;
+
+/// Nodes that have the same mark must have the same digest. Nodes that are down are left out.
 async fn digest(status: &admin::StatusResponse, output: Output) -> Result<(), Failure> {
-    let mut marks: BTreeMap<u64, BTreeMap<u64, String>> = BTreeMap::new();
-    for member in status.nodes.iter().filter_map(|node| node.member.as_ref()) {
-        let mut client = connect(&member.grpc_address).await?;
-        let asked = timeout(ASK_LIMIT, client.digest(admin::DigestRequest {})).await;
-        let answer = asked
-            .map_err(|_| Failure::failed(format!("node {} does not answer", member.id)))?
-            .map_err(|status| {
-                Failure::failed(format!("node {}: {}", member.id, status.message()))
-            })?;
-        for mark in answer.into_inner().digests {
-            let hex: String = mark
-                .digest
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect();
-            marks.entry(mark.index).or_default().insert(member.id, hex);
+    let mut marks = Marks::new();
+    let mut silent = Vec::new();
+    let members = status.nodes.iter().filter_map(|node| node.member.as_ref());
+    for member in members.clone() {
+        match digests_of(member).await {
+            Ok(digests) => {
+                for mark in digests {
+                    let hex = mark.digest.iter().map(|byte| format!("{byte:02x}"));
+                    let of_nodes = marks.entry(mark.index).or_default();
+                    of_nodes.insert(member.id, hex.collect());
+                }
+            }
+            Err(failure) => silent.push(format!("node {} is left out: {failure}", member.id)),
         }
     }
     if output == Output::Json {
@@ -365,23 +365,68 @@ async fn digest(status: &admin::StatusResponse, output: Output) -> Result<(), Fa
             }
         }
     }
+    for line in &silent {
+        tracing::warn!("{line}");
+    }
+    compare(&marks, members.count()).map_err(Failure::Failed)
+}
+
+async fn digests_of(member: &admin::Member) -> Result<Vec<admin::MarkDigest>, Failure> {
+    let mut client = connect(&member.grpc_address).await?;
+    match timeout(ASK_LIMIT, client.digest(admin::DigestRequest {})).await {
+        Ok(Ok(answer)) => Ok(answer.into_inner().digests),
+        Ok(Err(status)) => Err(Failure::failed(status.message())),
+        Err(_) => Err(Failure::failed("it does not answer")),
+    }
+}
+
+/// Equal digests, and at least one mark that two nodes have: else nothing was compared.
+fn compare(marks: &Marks, members: usize) -> Result<(), String> {
     let differs = |digests: &BTreeMap<u64, String>| {
         let mut values = digests.values();
         let first = values.next();
         values.any(|other| Some(other) != first)
     };
-    match marks.iter().find(|(_, digests)| differs(digests)) {
-        Some((index, _)) => Err(Failure::failed(format!(
+    if let Some((index, _)) = marks.iter().find(|(_, digests)| differs(digests)) {
+        return Err(format!(
             "the nodes' states differ at mark {index}: stop the node in the minority and rebuild \
              it from a peer"
-        ))),
-        None => Ok(()),
+        ));
     }
+    let compared = marks.values().any(|digests| digests.len() > 1);
+    if compared || (members == 1 && !marks.is_empty()) {
+        return Ok(());
+    }
+    Err(
+        "nothing was compared: no two nodes that answer have the digest of the same mark; marks \
+         come every 30 s while something changes, so try again later"
+            .to_owned(),
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn digests_count_only_when_something_was_compared() {
+        let marks = |of: &[(u64, u64, &str)]| {
+            let mut marks = Marks::new();
+            for (index, node, hex) in of {
+                let of_nodes = marks.entry(*index).or_default();
+                of_nodes.insert(*node, (*hex).to_owned());
+            }
+            marks
+        };
+        let equal = marks(&[(5, 1, "a"), (5, 2, "a"), (9, 1, "b")]);
+        assert_eq!(compare(&equal, 3), Ok(()));
+        let apart = compare(&marks(&[(5, 1, "a"), (9, 2, "b")]), 3).unwrap_err();
+        assert!(apart.contains("nothing was compared"), "{apart}");
+        assert!(compare(&Marks::new(), 1).is_err());
+        assert_eq!(compare(&marks(&[(5, 1, "a")]), 1), Ok(()));
+        let other = compare(&marks(&[(5, 1, "a"), (5, 3, "b")]), 3).unwrap_err();
+        assert!(other.contains("differ at mark 5"), "{other}");
+    }
 
     #[test]
     fn the_status_shape_is_a_promise() {

@@ -135,8 +135,9 @@ impl ServerArgs {
                 "--node-id {node_id} is not one of --initial-members; add it there, or use --join"
             ));
         }
-        if initial_members.is_empty() && self.join.is_none() && !self.data_dir.join("log").exists()
-        {
+        // A directory with an identity but without a log goes on to the refusal that it deserves.
+        let holds_a_node = self.data_dir.join("IDENTITY").exists();
+        if initial_members.is_empty() && self.join.is_none() && !holds_a_node {
             return contradiction(format!(
                 "{} holds no node: one that begins a cluster needs --initial-members, one that \
                  joins needs --join",

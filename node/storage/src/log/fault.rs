@@ -19,7 +19,8 @@ pub enum LogError {
     /// Bytes that were once durable are not those that were written.
     #[error(
         "log file {} is damaged at byte {offset}: {what}; do not repair it: remove this node from \
-         the cluster and add it again empty (`steadfast cluster remove`, `add`)", file.display()
+         the cluster (`steadfast cluster remove`) and start one with a new --node-id, an empty \
+         --data-dir and --join", file.display()
     )]
     Damaged {
         /// The file.
@@ -31,8 +32,8 @@ pub enum LogError {
     },
     /// A file of the log is not there.
     #[error(
-        "log file {} is missing; remove this node from the cluster and add it again empty \
-         (`steadfast cluster remove`, `add`)", file.display()
+        "log file {} is missing; remove this node from the cluster (`steadfast cluster remove`) \
+         and start one with a new --node-id, an empty --data-dir and --join", file.display()
     )]
     Missing {
         /// The file that should be there.

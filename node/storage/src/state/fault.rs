@@ -20,8 +20,8 @@ pub enum IndexError {
 pub enum StateError {
     /// A file is missing, cut or changed. The node must not start on it.
     #[error(
-        "state file {} is damaged: {what}; restore this node's state directory from a backup, or remove the node \
-         from the cluster and add it again empty (`steadfast cluster remove`, `add`)", file.display()
+        "state file {} is damaged: {what}; remove this node from the cluster (`steadfast cluster remove`) and \
+         start one with a new --node-id, an empty --data-dir and --join", file.display()
     )]
     Damaged {
         /// The file.

@@ -1,6 +1,7 @@
 //! Requests that are not what their method takes.
 
 use super::super::MESSAGE_BYTES_MAX;
+use bytes::Bytes;
 use http::Response;
 use tonic::{Code, Status};
 
@@ -16,6 +17,10 @@ const UNREADABLE: &[&str] = &[
 /// How it says that a message grew too large when it was decompressed.
 const GREW: &str = "Error decompressing: size limit";
 
+/// Words travel in a header, and SDKs take 8 KiB of headers by default; an id that is too long to be
+/// anybody's may be part of them, each byte as three.
+const WORDS_BYTES_MAX: usize = 2_048;
+
 /// tonic and gRPC-Go answer bytes that are no message with INTERNAL, which SDKs try again for ever.
 /// The fault is the caller's: INVALID_ARGUMENT, with gRPC-Go's words.
 pub(super) fn read<B: Default>(response: Response<B>) -> Response<B> {
@@ -23,6 +28,9 @@ pub(super) fn read<B: Default>(response: Response<B>) -> Response<B> {
         return response;
     };
     let words = status.message();
+    if words.len() > WORDS_BYTES_MAX {
+        return cut(&status).into_http();
+    }
     let unreadable = UNREADABLE.iter().any(|start| words.starts_with(start));
     if status.code() == Code::Internal && unreadable {
         let words = format!("grpc: error unmarshalling request: {words}");
@@ -35,6 +43,21 @@ pub(super) fn read<B: Default>(response: Response<B>) -> Response<B> {
         return Status::resource_exhausted(words).into_http();
     }
     response
+}
+
+/// The same with words and details that fit into a header.
+fn cut(status: &Status) -> Status {
+    let words = status.message();
+    let mut end = words.len().min(WORDS_BYTES_MAX);
+    while !words.is_char_boundary(end) {
+        end -= 1;
+    }
+    let details = if status.details().len() > WORDS_BYTES_MAX {
+        Bytes::new()
+    } else {
+        Bytes::copy_from_slice(status.details())
+    };
+    Status::with_details(status.code(), format!("{}…", &words[..end]), details)
 }
 
 #[cfg(test)]
@@ -51,5 +74,15 @@ mod tests {
         assert_eq!(code(Status::internal(unreadable)), Code::InvalidArgument);
         assert_eq!(code(Status::internal("unexpected reply")), Code::Internal);
         assert_eq!(code(Status::not_found(unreadable)), Code::NotFound);
+    }
+
+    #[test]
+    fn words_fit_into_a_header() {
+        let long = Status::not_found("ü".repeat(30_000));
+        let answer: Response<()> = read(long.into_http());
+        assert!(answer.headers()["grpc-message"].len() < 7_000);
+        let status = Status::from_header_map(answer.headers()).unwrap();
+        assert_eq!(status.code(), Code::NotFound);
+        assert!(status.message().ends_with("ü…"), "{status:?}");
     }
 }

@@ -25,6 +25,7 @@ fn of(parts: &[(u32, &[u8])]) -> Bytes {
 }
 
 /// The rows by RPC.
+#[expect(clippy::too_many_lines, reason = "one table")]
 pub(super) fn bases() -> BTreeMap<&'static str, Base> {
     let default: (u32, &[u8]) = (1, b"default");
     let execution = WorkflowExecution {

@@ -165,7 +165,10 @@ fn a_node_whose_log_is_gone_is_refused_with_the_procedure() {
     establish(open()).unwrap();
     disk.remove(&log.join("segment")).unwrap();
     let emptied = establish(open()).unwrap_err();
-    assert!(emptied.contains("steadfast cluster remove --member 2"), "{emptied}");
+    assert!(
+        emptied.contains("steadfast cluster remove --member 2"),
+        "{emptied}"
+    );
     disk.remove_dir_all(&log).unwrap();
     let deleted = establish(open()).unwrap_err();
     assert!(deleted.contains("new --node-id"), "{deleted}");

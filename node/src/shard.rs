@@ -322,7 +322,7 @@ impl Shard {
     /// Who leads, as Raft sees it.
     ///
     /// # Panics
-    /// Before the loops run.
+    /// Before [`ShardLoops::run`] was called.
     #[must_use]
     pub fn leadership(&self) -> watch::Receiver<Leadership> {
         match self.core.raft() {
@@ -418,22 +418,25 @@ impl Shard {
 }
 
 impl ShardLoops {
-    /// Runs the shard on its Raft until it is stopped.
-    pub async fn run(self, raft: RaftNode) {
+    /// Runs the shard on its Raft until it is stopped. The shard can be asked as soon as this
+    /// returns, before the future is polled.
+    pub fn run(self, raft: RaftNode) -> impl Future<Output = ()> + Send + 'static {
         let Self { core, queue } = self;
         let set = core.raft.set(raft);
         assert!(set.is_ok(), "a shard gets its Raft once");
-        let loops = async {
-            tokio::join!(
-                propose::run(&core, queue),
-                lead::run(&core),
-                stand::watch(&core),
-                mark::purge_log(&core),
-                mark::watch_disk(&core),
-            )
-        };
-        core.stopped.run_until_cancelled(loops).await;
-        core.leave_office();
+        async move {
+            let loops = async {
+                tokio::join!(
+                    propose::run(&core, queue),
+                    lead::run(&core),
+                    stand::watch(&core),
+                    mark::purge_log(&core),
+                    mark::watch_disk(&core),
+                )
+            };
+            core.stopped.run_until_cancelled(loops).await;
+            core.leave_office();
+        }
     }
 }
 

@@ -289,3 +289,12 @@ async fn a_workflow_lives_and_survives_a_restart() {
         .await
         .expect("stops in time");
 }
+
+#[tokio::test]
+async fn a_node_that_has_started_can_be_asked_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    // On this one thread none of the node's tasks has run yet.
+    let node = Node::start(options(dir.path())).await.unwrap();
+    drop(node.shard().leadership());
+    node.stop().await;
+}

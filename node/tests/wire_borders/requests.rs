@@ -63,6 +63,8 @@ pub(super) fn bases() -> BTreeMap<&'static str, Base> {
     let by_id: &[(u32, &[u8])] = &[(2, b"w"), (4, b"a")];
     let known = paged(4, &[(2, &execution)]);
     let reverse = paged(4, &[(2, &execution)]);
+    let update = of(&[(1, &field(1, b"u")), (2, &field(2, b"update"))]);
+    let update_ref = of(&[(1, &execution), (2, b"u")]);
     BTreeMap::from([
         ("AddSearchAttributes", free(&[(2, b"default")])),
         ("CountWorkflowExecutions", in_namespace(&[])),
@@ -73,6 +75,7 @@ pub(super) fn bases() -> BTreeMap<&'static str, Base> {
             "DescribeWorkflowExecution",
             in_namespace(&[(2, &execution)]),
         ),
+        ("ExecuteMultiOperation", in_namespace(&[])),
         ("GetClusterInfo", free(&[])),
         ("GetSearchAttributes", free(&[])),
         ("GetSystemInfo", free(&[])),
@@ -121,6 +124,14 @@ pub(super) fn bases() -> BTreeMap<&'static str, Base> {
         (
             "TerminateWorkflowExecution",
             in_namespace(&[(2, &execution)]),
+        ),
+        (
+            "PollWorkflowExecutionUpdate",
+            in_namespace(&[(2, &update_ref)]),
+        ),
+        (
+            "UpdateWorkflowExecution",
+            in_namespace(&[(2, &execution), (5, &update)]),
         ),
         ("UpdateNamespace", in_namespace(&[(2, &field(1, b"x"))])),
     ])

@@ -13,6 +13,7 @@ pub mod entropy;
 pub mod http;
 pub mod matching;
 pub mod node;
+mod outbox;
 pub mod queries;
 pub mod shard;
 pub mod telemetry;

@@ -36,6 +36,7 @@ pub use steadfast_raft::Leadership;
 use crate::clock::{Clock, ClusterTime};
 use crate::entropy::Entropy;
 use crate::matching::Matching;
+use crate::outbox::Outbox;
 use crate::queries::Queries;
 use crate::telemetry::Telemetry;
 use crate::timers::Alarm;
@@ -149,6 +150,7 @@ pub(crate) struct Core {
     queries: Queries,
     updates: Updates,
     pub(crate) alarm: Alarm,
+    pub(crate) outbox: Outbox,
     watchers: RunWatchers,
     deliveries: Deliveries,
     sequence: AtomicU64,
@@ -195,6 +197,7 @@ impl Shard {
             queries: Queries::default(),
             updates: Updates::default(),
             alarm: Alarm::default(),
+            outbox: Outbox::default(),
             watchers: RunWatchers::default(),
             deliveries: Deliveries::default(),
             sequence: AtomicU64::new(0),

@@ -212,6 +212,7 @@ pub fn kind(mutation: &Mutation) -> &'static str {
         Mutation::RespondActivityTaskCanceled { .. } => "respond_activity_task_canceled",
         Mutation::RecordActivityTaskHeartbeat { .. } => "record_activity_task_heartbeat",
         Mutation::FireDue(_) => "fire_due",
+        Mutation::DeliverMessage(_) => "deliver_message",
         Mutation::ResetStickyTaskQueue(_) => "reset_sticky_task_queue",
         Mutation::ShutdownWorker { .. } => "shutdown_worker",
         Mutation::AbandonStickyQueue(_) => "abandon_sticky_queue",

@@ -107,6 +107,7 @@ fn dispatch(set: &mut WriteSet<'_>, mutation: &Mutation) -> Result<Reply, Stop> 
             mutation::record_activity_task_heartbeat::apply(set, target, request)
         }
         Mutation::FireDue(key) => mutation::fire_due::apply(set, key),
+        Mutation::DeliverMessage(message) => mutation::deliver_message::apply(set, *message),
         Mutation::ResetStickyTaskQueue(target) => {
             mutation::reset_sticky_task_queue::apply(set, target)
         }

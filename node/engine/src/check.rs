@@ -3,6 +3,7 @@
 
 mod history;
 mod index;
+mod outbox;
 mod run;
 mod update;
 

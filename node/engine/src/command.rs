@@ -9,9 +9,13 @@ mod modify_workflow_properties;
 mod protocol_message;
 mod record_marker;
 mod request_cancel_activity_task;
+mod request_cancel_external_workflow_execution;
 mod schedule_activity_task;
 mod sequence;
+mod signal_external_workflow_execution;
+mod start_child_workflow_execution;
 mod start_timer;
+mod target_namespace;
 mod upsert_workflow_search_attributes;
 
 pub(crate) use protocol_message::apply_remaining as apply_remaining_messages;
@@ -44,6 +48,8 @@ pub(crate) struct Completion<'a> {
     pub(crate) unhandled_events: bool,
     /// A command left something that the workflow has to hear of: a new workflow task is needed.
     pub(crate) needs_task: bool,
+    /// Workflow ids of the children that this task starts: it can't cancel them, too.
+    pub(crate) initiated_children: BTreeSet<String>,
     /// The run that follows, opened after this one is finished.
     pub(crate) next_run: Option<NextRun>,
     /// Messages of the request that have taken effect, by index.
@@ -215,10 +221,19 @@ pub(crate) fn apply_command(
         Attributes::ProtocolMessageCommandAttributes(attributes) => {
             protocol_message::apply(execution, completion, &attributes)
         }
-        Attributes::RequestCancelExternalWorkflowExecutionCommandAttributes(_)
-        | Attributes::StartChildWorkflowExecutionCommandAttributes(_)
-        | Attributes::SignalExternalWorkflowExecutionCommandAttributes(_)
-        | Attributes::ScheduleNexusOperationCommandAttributes(_)
+        Attributes::StartChildWorkflowExecutionCommandAttributes(attributes) => {
+            start_child_workflow_execution::apply(execution, completion, attributes, head)
+        }
+        Attributes::SignalExternalWorkflowExecutionCommandAttributes(attributes) => {
+            signal_external_workflow_execution::apply(execution, completion, attributes, head)
+        }
+        Attributes::RequestCancelExternalWorkflowExecutionCommandAttributes(attributes) => {
+            let (execution, completion) = (execution, &*completion);
+            request_cancel_external_workflow_execution::apply(
+                execution, completion, attributes, head,
+            )
+        }
+        Attributes::ScheduleNexusOperationCommandAttributes(_)
         | Attributes::RequestCancelNexusOperationCommandAttributes(_) => {
             let name = sequence::command_name(command.command_type);
             Err(Refusal::Unimplemented(format!("command {name} is not implemented yet")).into())

@@ -3,6 +3,7 @@
 
 use crate::id::{QueueKey, Reservation, RunRef};
 use crate::mutation::TaskToken;
+use crate::tables::MessageRef;
 use crate::time::{Span, Timestamp};
 use bytes::Bytes;
 use steadfast_proto::temporal::failure::v1::Failure;
@@ -49,6 +50,8 @@ pub enum Effect {
     },
     /// A due time was added that may be the earliest now.
     DueAt(Timestamp),
+    /// A message was put into the outbox: propose its delivery.
+    OutboxReady(MessageRef),
     /// A run is to be deleted in slices: propose `DeleteSlice`.
     DeleteRun(RunRef),
 }

@@ -12,6 +12,9 @@
 
 pub(crate) mod activity;
 mod buffer;
+pub(crate) mod child;
+pub(crate) mod external;
+mod outbox;
 
 mod close;
 mod find;
@@ -24,13 +27,15 @@ mod reset_points;
 mod update;
 mod workflow_task;
 
+pub(crate) use outbox::send;
+
 pub use close::Closing;
 pub(crate) use find::namespace_by_number;
 pub use find::namespace_of;
 pub(crate) use next_run::Continuation;
 pub use next_run::NextRun;
 pub use open::Opening;
-pub(crate) use open::new_run_id;
+pub(crate) use open::{new_run_id, start_timeouts};
 pub use reset_points::reset_points;
 pub use update::{ACCEPTED_UPDATE_COMPLETED_WORKFLOW, ReappliedUpdate, updates_to_reapply};
 pub(crate) use update::{AnswerError, closed_update_failure};

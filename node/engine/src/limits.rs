@@ -46,6 +46,12 @@ fn set_limit(limits: &mut Limits, key: &str, value: &Value) -> Result<(), &'stat
         "limit.historycount.suggestcontinueasnew" => limits.history_count_suggest = signed(value)?,
         "limit.historysize.suggestcontinueasnew" => limits.history_bytes_suggest = signed(value)?,
         "limit.numpendingactivities.error" => limits.pending_activities_max = count(value)?,
+        "limit.numpendingchildexecutions.error" => limits.pending_children_max = count(value)?,
+        "limit.numpendingsignals.error" => limits.pending_signals_max = count(value)?,
+        "limit.numpendingcancelrequests.error" => {
+            limits.pending_cancel_requests_max = count(value)?
+        }
+        "system.enablecrossnamespacecommands" => limits.cross_namespace_commands = switch(value)?,
         "history.maximumsignalsperexecution" => limits.signals_max = signed(value)?,
         "history.maximumbufferedeventsbatch" => limits.buffered_events_max = count(value)?,
         "history.maxinflightupdates" => limits.open_updates_max = count(value)?,

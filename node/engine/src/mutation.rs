@@ -8,6 +8,7 @@ pub(crate) mod add_search_attributes;
 pub(crate) mod bootstrap;
 pub(crate) mod claim_task;
 pub(crate) mod delete_workflow_execution;
+pub(crate) mod deliver_message;
 pub(crate) mod execute_multi_operation;
 pub(crate) mod fire_due;
 mod id_policy;
@@ -37,7 +38,7 @@ mod workflow_task_of;
 
 use crate::id::{NamespaceNumber, QueueKey, Reservation, RunRef, TaskKind};
 use crate::proto::Proto;
-use crate::tables::Key;
+use crate::tables::{Key, MessageRef};
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use steadfast_proto::temporal::workflowservice::v1 as wire;
@@ -221,6 +222,8 @@ pub enum Mutation {
     },
     /// One due item of the index of due times fires; a stale one is refused without harm.
     FireDue(Key),
+    /// A message of the outbox is applied at its target; one that is gone was delivered before.
+    DeliverMessage(MessageRef),
     /// ResetStickyTaskQueue.
     ResetStickyTaskQueue(ExecutionTarget),
     /// ShutdownWorker: tasks on this sticky queue go to their normal queues.

@@ -21,3 +21,21 @@ pub(crate) fn validate(priority: Option<&Priority>) -> Result<(), String> {
     }
     Ok(())
 }
+
+/// A child's priority: what it does not say is its parent's.
+pub(crate) fn merged(own: Option<&Priority>, parent: Option<&Priority>) -> Option<Priority> {
+    let (Some(own), Some(parent)) = (own, parent) else {
+        return own.or(parent).cloned();
+    };
+    let mut merged = own.clone();
+    if merged.priority_key == 0 {
+        merged.priority_key = parent.priority_key;
+    }
+    if merged.fairness_key.is_empty() {
+        merged.fairness_key.clone_from(&parent.fairness_key);
+    }
+    if merged.fairness_weight == 0.0 {
+        merged.fairness_weight = parent.fairness_weight;
+    }
+    Some(merged)
+}

@@ -6,9 +6,10 @@
 use crate::id::QueueKey;
 use crate::reply::Fault;
 use crate::tables::keys::{
-    due_prefix, due_time, prefix_end, queue_of_key, queue_prefix, queues_prefix,
+    due_prefix, due_time, message_key, message_of_key, outbox_prefix, prefix_end, queue_of_key,
+    queue_prefix, queues_prefix,
 };
-use crate::tables::{Key, Tables};
+use crate::tables::{Key, MessageRef, Tables};
 use crate::time::Timestamp;
 
 /// The earliest due time; `None` when nothing waits for its time.
@@ -57,6 +58,25 @@ pub fn next_queue(
         Some((queue, _)) => Ok(Some(queue)),
         None => Err(Fault::Decode("a queue's key has no meaning".to_owned())),
     }
+}
+
+/// Up to `limit` messages of the outbox after the given one (from the beginning when `None`), for
+/// `DeliverMessage` mutations in this order.
+///
+/// # Errors
+/// [`Fault`] when storage is broken.
+pub fn outbox(
+    tables: &dyn Tables,
+    after: Option<MessageRef>,
+    limit: usize,
+) -> Result<Vec<MessageRef>, Fault> {
+    let all = outbox_prefix();
+    let from = after.map_or_else(|| all.clone(), |after| prefix_end(&message_key(after)));
+    let found = tables.scan(&from, &prefix_end(&all), limit, false)?;
+    let named = found.into_iter().map(|(key, _)| message_of_key(&key));
+    named
+        .map(|message| message.ok_or_else(|| Fault::Decode("a message's key is short".to_owned())))
+        .collect()
 }
 
 fn time_of(key: &[u8]) -> Result<Timestamp, Fault> {

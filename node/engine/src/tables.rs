@@ -5,11 +5,14 @@
 //! file per key family holds its key and its record.
 
 mod activity;
+mod child;
 mod due;
+mod external;
 mod history;
 mod key;
 mod meta;
 mod namespace;
+mod outbox;
 mod queue;
 mod request;
 mod run;
@@ -19,11 +22,17 @@ mod visibility;
 mod write_set;
 
 pub use activity::{Activity, ActivityState};
+pub use child::Child;
 pub use due::{Due, DueKind};
+pub use external::{External, ExternalKind};
 pub use history::{BufferedEvent, HistoryBatch};
 pub use key::{Key, grouping, run_prefix};
 pub use meta::{Config, Limits, Meta};
 pub use namespace::Namespace;
+pub use outbox::{
+    ExternalTarget, Message, MessageBody, MessageRef, RequestCancelExternal, SignalExternal,
+    StartChild,
+};
 pub use queue::QueueTask;
 pub use request::RequestRecord;
 pub use run::{
@@ -39,11 +48,14 @@ pub use write_set::{Changes, WriteSet};
 /// Key constructors, by family.
 pub mod keys {
     pub use super::activity::{activity_by_id_key, activity_key, activity_prefix};
+    pub use super::child::{child_key, child_prefix};
     pub use super::due::{due_key, due_prefix, due_time};
+    pub use super::external::{external_key, external_prefix};
     pub use super::history::{buffered_key, buffered_prefix, history_key, history_prefix};
     pub use super::key::{execution_prefix, prefix_end, run_number_of_key};
     pub use super::meta::{config_key, meta_key};
     pub use super::namespace::{namespace_key, namespace_name_key, namespace_prefix};
+    pub use super::outbox::{message_key, message_of_key, message_ref, outbox_prefix};
     pub use super::queue::{queue_of_key, queue_prefix, queue_task_key, queues_prefix};
     pub use super::request::request_key;
     pub use super::run::run_key;
@@ -112,4 +124,10 @@ pub enum Record {
     Update(Box<Update>),
     /// Id of an open workflow update, by its sequence number.
     OpenUpdate(String),
+    /// A pending child, by initiated event id.
+    Child(Box<Child>),
+    /// A pending signal or request to cancel to another execution, by initiated event id.
+    External(Box<External>),
+    /// A message that is not delivered yet.
+    Message(Box<Message>),
 }

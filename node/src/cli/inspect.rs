@@ -283,6 +283,9 @@ fn record_kind(record: &Record) -> &'static str {
         Record::Visibility(_) => "visibility",
         Record::Update(_) => "update",
         Record::OpenUpdate(_) => "open_update",
+        Record::Child(_) => "child",
+        Record::External(_) => "external",
+        Record::Message(_) => "message",
     }
 }
 

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use steadfast_engine::id::RunRef;
 use steadfast_engine::mutation::{ActivityTarget, Proposed};
 use steadfast_engine::tables::Changes;
+use steadfast_engine::tables::keys::message_key;
 use steadfast_engine::{Applied, Effect, Mutation, Record, Refusal, Tables};
 use steadfast_raft::{
     Committed, Content, Fault, MissingFile, Position, SnapshotFiles, SnapshotSource, SnapshotStage,
@@ -95,6 +96,7 @@ impl Machine {
                 | Effect::UpdateChanged { .. }
                 | Effect::WorkflowTaskEnded { .. }
                 | Effect::DueAt(_)
+                | Effect::OutboxReady(_)
                 | Effect::DeleteRun(_) => None,
             })
             .collect();
@@ -156,6 +158,13 @@ fn run_of(view: &dyn Tables, mutation: &Mutation) -> Option<RunRef> {
             Some(Record::Due(due)) => Some(due.run.clone()),
             Some(_) | None => None,
         },
+        // Messages of a quarantined run are dropped, so the outbox goes on.
+        Mutation::DeliverMessage(message) => {
+            match view.get(&message_key(*message)).ok().flatten().as_deref() {
+                Some(Record::Message(message)) => Some(message.source.clone()),
+                Some(_) | None => None,
+            }
+        }
         // A request that panics is refused; no run is known to be bad for it.
         Mutation::Bootstrap { .. }
         | Mutation::SetConfig { .. }

@@ -31,10 +31,12 @@ impl Core {
                     self.queries.workflow_task_ended(&run)
                 }
                 Effect::DueAt(at) if leads => self.alarm.due_at(at),
+                Effect::OutboxReady(_) if leads => self.outbox.ready(),
                 Effect::DeleteRun(run) if leads => self.alarm.delete(run),
                 Effect::TaskQueued { .. }
                 | Effect::WorkflowTaskEnded { .. }
                 | Effect::DueAt(_)
+                | Effect::OutboxReady(_)
                 | Effect::DeleteRun(_) => {}
             }
         }

@@ -3,7 +3,7 @@
 
 use super::mark;
 use super::{Class, Core, Unavailable};
-use crate::timers;
+use crate::{outbox, timers};
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -69,7 +69,12 @@ async fn serve(core: &Core) {
     core.in_office.store(true, Ordering::Release);
     core.office.send_replace(true);
     tracing::info!("this node leads");
-    tokio::join!(timers::run(core), mark::propose(core), watch_queues(core));
+    tokio::join!(
+        timers::run(core),
+        outbox::run(core),
+        mark::propose(core),
+        watch_queues(core)
+    );
 }
 
 /// Begins cluster time. Without the clocks of a majority it would lag after an outage, so they are

@@ -38,7 +38,12 @@ impl state::Record for StateRecord {
                 let request = update.request.as_ref();
                 512 + request.map_or(0, |request| request.0.encoded_len())
             }
-            Record::Activity(_) | Record::Config(_) | Record::Namespace(_) => 1_024,
+            Record::Message(message) => 1_024 + message.payload_bytes(),
+            Record::Activity(_)
+            | Record::Child(_)
+            | Record::External(_)
+            | Record::Config(_)
+            | Record::Namespace(_) => 1_024,
             Record::Meta(_)
             | Record::NamespaceName(_)
             | Record::ActivityById(_)

@@ -4,8 +4,10 @@ use super::record::View;
 use steadfast_engine::id::{NamespaceNumber, QueueKey, RunRef, TaskKind};
 use steadfast_engine::mutation::{ActivityTarget, ExecutionTarget, TaskToken};
 use steadfast_engine::read::{self, StoredRun, namespace, resolve, target};
-use steadfast_engine::tables::keys::{prefix_end, queue_prefix};
-use steadfast_engine::tables::{Due, DueKind, Record, Run, Tables};
+use steadfast_engine::tables::keys::{message_key, prefix_end, queue_prefix};
+use steadfast_engine::tables::{
+    Due, DueKind, ExternalTarget, Message, MessageBody, Record, Run, Tables,
+};
 use steadfast_engine::{Fault, Mutation};
 use steadfast_proto::temporal::command::v1::command::Attributes;
 use steadfast_proto::temporal::common::v1::WorkflowExecution;
@@ -86,6 +88,10 @@ pub(super) fn wanted(view: &View, mutation: &Mutation) -> Queues {
             Some(Record::Due(due)) => of_due(view, due),
             Some(_) | None => Ok(Vec::new()),
         },
+        Mutation::DeliverMessage(message) => match view.get(&message_key(*message))?.as_deref() {
+            Some(Record::Message(message)) => delivered(view, message),
+            Some(_) | None => Ok(Vec::new()),
+        },
         Mutation::AbandonStickyQueue(queue) => abandoned(view, queue),
         Mutation::Bootstrap { .. }
         | Mutation::SetConfig { .. }
@@ -160,6 +166,34 @@ fn of_execution(view: &View, namespace: &str, execution: Option<&WorkflowExecuti
         &execution.workflow_id,
         &execution.run_id,
     )?))
+}
+
+/// Where a message makes a workflow task.
+fn delivered(view: &View, message: &Message) -> Queues {
+    let target = match &message.body {
+        MessageBody::StartChild(start) => {
+            let name = start.initiated.task_queue.clone().unwrap_or_default().name;
+            return Ok(vec![queue(start.namespace, TaskKind::Workflow, &name)]);
+        }
+        MessageBody::ChildStarted { parent, .. }
+        | MessageBody::StartChildFailed { parent, .. }
+        | MessageBody::ChildClosed { parent, .. } => read::run(view, parent)?,
+        MessageBody::ExternalResult { to, .. } => read::run(view, to)?,
+        MessageBody::ParentClosed {
+            namespace,
+            workflow_id,
+            ..
+        } => resolve(view, *namespace, workflow_id, "")?.ok(),
+        MessageBody::SignalExternal(signal) => of_target(view, &signal.target)?,
+        MessageBody::RequestCancelExternal(request) => of_target(view, &request.target)?,
+        MessageBody::CloseChildren { .. } => None,
+    };
+    Ok(unless_pending(target))
+}
+
+fn of_target(view: &View, target: &ExternalTarget) -> Result<Option<StoredRun>, Fault> {
+    let found = resolve(view, target.namespace, &target.workflow_id, &target.run_id)?;
+    Ok(found.ok())
 }
 
 fn of_activity(view: &View, target: &ActivityTarget) -> Queues {

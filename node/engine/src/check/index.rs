@@ -27,6 +27,7 @@ pub(super) fn check(
     check_queues(tables, &by_ref, &meta, report)?;
     check_due_items(tables, &by_ref, report)?;
     check_namespaces(tables, &meta, report)?;
+    super::outbox::check(tables, runs, &meta, report)?;
     check_rows(tables, runs, &meta, report)
 }
 

@@ -29,6 +29,16 @@ pub(super) fn check(tables: &dyn Tables, run: &Run, report: &mut Report) -> Resu
         ),
         ("timers", run.pending_timers, keys::timer_prefix(&run.run)),
         (
+            "children",
+            run.pending_children,
+            keys::child_prefix(&run.run),
+        ),
+        (
+            "signals and cancel requests",
+            run.pending_signals + run.pending_cancel_requests,
+            keys::external_prefix(&run.run),
+        ),
+        (
             "activities",
             run.pending_activities,
             keys::activity_prefix(&run.run),

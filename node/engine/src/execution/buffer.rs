@@ -2,7 +2,7 @@
 //! that task ends: in the order of arrival, but what closes an activity, a child or an operation
 //! comes last.
 
-use super::Execution;
+use super::{Execution, child};
 use crate::event::{Attributes, NewEvent};
 use crate::reply::Fault;
 use crate::tables::{BufferedEvent, Key, Record, RequestRecord, keys};
@@ -55,7 +55,7 @@ impl Execution<'_, '_> {
         let mut started_ids = BTreeMap::new();
         for (key, event) in other.into_iter().chain(closing) {
             self.set.delete(key);
-            self.add_flushed(event, &mut started_ids);
+            self.add_flushed(event, &mut started_ids)?;
         }
         self.run.buffered_count = 0;
         Ok(())
@@ -127,7 +127,11 @@ impl Execution<'_, '_> {
         records.into_iter().map(decode).collect()
     }
 
-    fn add_flushed(&mut self, mut event: HistoryEvent, started: &mut BTreeMap<i64, i64>) {
+    fn add_flushed(
+        &mut self,
+        mut event: HistoryEvent,
+        started: &mut BTreeMap<i64, i64>,
+    ) -> Result<(), Fault> {
         let event_id = self.run.next_event_id;
         self.run.next_event_id += 1;
         event.event_id = event_id;
@@ -164,13 +168,26 @@ impl Execution<'_, '_> {
                     started,
                 );
             }
+            Some(Attributes::ChildWorkflowExecutionStartedEventAttributes(attributes)) => {
+                started.insert(attributes.initiated_event_id, event_id);
+                let initiated_event_id = attributes.initiated_event_id;
+                self.note_child_started(initiated_event_id, event_id)?;
+            }
             Some(Attributes::WorkflowExecutionSignaledEventAttributes(attributes)) => {
                 let request_id = attributes.request_id.clone();
                 self.remember_request(&request_id, EventType::WorkflowExecutionSignaled, event_id);
             }
-            _ => {}
+            Some(attributes) => {
+                if let Some(initiated_event_id) = child::initiated_event_id_of(attributes)
+                    && let Some(started_event_id) = child::started_event_id_of(attributes)
+                {
+                    rewire(started_event_id, initiated_event_id, started);
+                }
+            }
+            None => {}
         }
         self.batch.push(event);
+        Ok(())
     }
 
     /// Remembers what a request id did, for the dedup of repeated calls. 0: still buffered.

@@ -34,6 +34,7 @@ impl Execution<'_, '_> {
         assert!(self.is_open(), "a run closes once");
         self.end_task();
         self.drop_buffered()?;
+        self.tell_of_close(&closing.event.attributes, &closing.new_execution_run_id)?;
         let event_id = self.add_event(closing.event);
         let times = self.run.times;
         if times.run_expires_at != Timestamp(0) {

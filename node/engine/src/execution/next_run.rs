@@ -1,7 +1,7 @@
 //! The next run of a chain: by retry, cron or continue-as-new.
 
 use super::open::new_run_id;
-use super::{Execution, Opening};
+use super::{Execution, Opening, child};
 use crate::cron::Cron;
 use crate::event::Attributes;
 use crate::id::{RunRef, run_number};
@@ -193,6 +193,9 @@ impl Execution<'_, '_> {
         started.workflow_id.clone_from(&self.run.run.workflow_id);
         started.prev_auto_reset_points = self.reset_points_for_next_run()?;
         started.identity = String::new();
+        if let Some(parent) = self.run.parent.as_ref() {
+            child::name_parent(self.set, parent, &mut started)?;
+        }
         started.eager_execution_accepted = false;
         let run = RunRef {
             number,
@@ -208,6 +211,7 @@ impl Execution<'_, '_> {
             started,
             user_metadata,
             links,
+            parent: self.run.parent.clone(),
         }))
     }
 

@@ -1,11 +1,13 @@
 //! Opening a new run: its record, its started event and its first due times.
 
-use super::Execution;
 use super::reset_points::carried_reset_points;
+use super::{DEFAULT_TASK_TIMEOUT, Execution, TASK_TIMEOUT_MAX};
 use crate::event::{Attributes, NewEvent};
 use crate::id::RunRef;
 use crate::proto::Proto;
-use crate::tables::{BranchPart, DueKind, RetryState, Run, RunTimes, UpdateCounts, WriteSet};
+use crate::tables::{
+    BranchPart, DueKind, ParentRef, RetryState, Run, RunTimes, UpdateCounts, WriteSet,
+};
 use crate::time::{Span, Timestamp};
 use std::collections::BTreeMap;
 use steadfast_proto::temporal::common::v1::{Link, Payload};
@@ -29,6 +31,27 @@ pub struct Opening {
     pub user_metadata: Option<UserMetadata>,
     /// Links of the request.
     pub links: Vec<Link>,
+    /// The parent; `None` for a root.
+    pub parent: Option<ParentRef>,
+}
+
+/// Run and task time-out of a new run: the run's is the execution's by default and at most; the
+/// task's is 10 s by default, and at most 120 s and the run's. Zero is infinite.
+pub(crate) fn start_timeouts(execution: Span, run: Span, task: Span) -> (Span, Span) {
+    let run = match (execution.is_zero(), run.is_zero()) {
+        (true, _) => run,
+        (false, true) => execution,
+        (false, false) => run.min(execution),
+    };
+    let mut task = if task.is_zero() {
+        DEFAULT_TASK_TIMEOUT
+    } else {
+        task.min(TASK_TIMEOUT_MAX)
+    };
+    if !run.is_zero() {
+        task = task.min(run);
+    }
+    (run, task)
 }
 
 /// A number and an id for a new run.
@@ -113,7 +136,7 @@ fn new_run(opening: &Opening, now: Timestamp) -> Run {
             attempt: started.attempt,
         }),
         cron_schedule: started.cron_schedule.clone(),
-        parent: None,
+        parent: opening.parent.clone(),
         memo: fields(started.memo.as_ref().map(|memo| &memo.fields)),
         search_attributes: fields(
             started
@@ -132,6 +155,10 @@ fn new_run(opening: &Opening, now: Timestamp) -> Run {
         signal_count: 0,
         pending_activities: 0,
         pending_timers: 0,
+        pending_children: 0,
+        pending_signals: 0,
+        pending_cancel_requests: 0,
+        closes_children: false,
         workflow_task: None,
         next_workflow_task: 1,
         next_claim: 1,

@@ -91,6 +91,10 @@ pub(super) fn fire_retention(set: &mut WriteSet<'_>, run: &RunRef) -> Result<boo
 /// Deletes a run's record, its row and the first slice of its other records.
 fn delete_run(set: &mut WriteSet<'_>, run: &RunRef) -> Result<bool, Fault> {
     if let Some(record) = set.run(run)? {
+        if record.closes_children && record.quarantined.is_empty() {
+            // Its children hear of its end first, from its records.
+            return Ok(true);
+        }
         delete_row(set, &record);
         set.delete(keys::run_key(run));
     }

@@ -1,12 +1,12 @@
 //! From a start request to a new run: time-outs, policies and back-off filled in.
 
 use crate::cron::{Cron, CronError};
-use crate::execution::{DEFAULT_TASK_TIMEOUT, Execution, Opening, TASK_TIMEOUT_MAX, new_run_id};
+use crate::execution::{Execution, Opening, child, new_run_id, start_timeouts};
 use crate::id::RunRef;
 use crate::reply::{Refusal, Stop};
 use crate::retry;
 use crate::search_attribute;
-use crate::tables::{Namespace, WriteSet};
+use crate::tables::{Namespace, ParentRef, StartChild, WriteSet};
 use crate::time::Span;
 use prost::Message;
 use steadfast_proto::temporal::common::v1::{Link, SearchAttributes};
@@ -114,6 +114,43 @@ impl NewRun {
         Self::new(set, namespace, request, started)
     }
 
+    /// Of a child.
+    pub(super) fn of_child(
+        set: &mut WriteSet<'_>,
+        namespace: &Namespace,
+        start: &StartChild,
+        parent: ParentRef,
+    ) -> Result<Self, Stop> {
+        let initiated = &start.initiated;
+        let mut started = WorkflowExecutionStartedEventAttributes {
+            workflow_type: initiated.workflow_type.clone(),
+            task_queue: initiated.task_queue.clone(),
+            input: initiated.input.clone(),
+            workflow_execution_timeout: initiated.workflow_execution_timeout,
+            workflow_run_timeout: initiated.workflow_run_timeout,
+            workflow_task_timeout: initiated.workflow_task_timeout,
+            retry_policy: initiated.retry_policy.clone(),
+            cron_schedule: initiated.cron_schedule.clone(),
+            memo: initiated.memo.clone(),
+            search_attributes: initiated.search_attributes.clone(),
+            header: initiated.header.clone(),
+            priority: start.priority.as_ref().map(|priority| priority.0.clone()),
+            ..WorkflowExecutionStartedEventAttributes::default()
+        };
+        child::name_parent(set, &parent, &mut started)?;
+        let request = Request {
+            workflow_id: &initiated.workflow_id,
+            request_id: &start.request_id,
+            start_delay: Span::ZERO,
+            user_metadata: start.user_metadata.as_ref().map(|given| given.0.clone()),
+            links: Vec::new(),
+            eager: false,
+        };
+        let mut new_run = Self::new(set, namespace, request, started)?;
+        new_run.opening.parent = Some(parent);
+        Ok(new_run)
+    }
+
     fn new(
         set: &mut WriteSet<'_>,
         namespace: &Namespace,
@@ -166,6 +203,7 @@ impl NewRun {
             started,
             user_metadata: request.user_metadata,
             links: request.links,
+            parent: None,
         };
         Ok(Self { run_id, opening })
     }
@@ -206,25 +244,15 @@ pub(super) fn check_blob(set: &WriteSet<'_>, size: usize) -> Result<(), Refusal>
 /// default, and at most 120 s and the run time-out.
 fn fill_in_timeouts(set: &WriteSet<'_>, started: &mut WorkflowExecutionStartedEventAttributes) {
     let execution = Span::from_proto(started.workflow_execution_timeout.as_ref());
-    let mut run = Span::from_proto(started.workflow_run_timeout.as_ref());
     if !execution.is_zero() {
-        run = if run.is_zero() {
-            execution
-        } else {
-            run.min(execution)
-        };
         let expires_at = set.now.after(execution);
         started.workflow_execution_expiration_time = Some(expires_at.to_proto());
     }
-    let mut task = Span::from_proto(started.workflow_task_timeout.as_ref());
-    task = if task.is_zero() {
-        DEFAULT_TASK_TIMEOUT
-    } else {
-        task.min(TASK_TIMEOUT_MAX)
-    };
-    if !run.is_zero() {
-        task = task.min(run);
-    }
+    let (run, task) = start_timeouts(
+        execution,
+        Span::from_proto(started.workflow_run_timeout.as_ref()),
+        Span::from_proto(started.workflow_task_timeout.as_ref()),
+    );
     started.workflow_execution_timeout = execution.to_proto_if_set();
     started.workflow_run_timeout = run.to_proto_if_set();
     started.workflow_task_timeout = Some(task.to_proto());

@@ -161,6 +161,7 @@ fn complete(
         eager_activities: Vec::new(),
         unhandled_events: execution.has_buffered_events(),
         needs_task: request.force_create_new_workflow_task,
+        initiated_children: BTreeSet::new(),
         next_run: None,
         taken_messages: BTreeSet::new(),
         answered_updates: BTreeSet::new(),

@@ -85,6 +85,7 @@ fn signal(request: &SignalWithStartWorkflowExecutionRequest) -> Signal<'_> {
         header: request.header.clone(),
         request_id: &request.request_id,
         links: request.links.clone(),
+        external: None,
     }
 }
 

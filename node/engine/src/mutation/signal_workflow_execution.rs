@@ -7,7 +7,7 @@ use crate::mutation::ExecutionTarget;
 use crate::reply::{Fault, Refusal, Reply, Stop};
 use crate::tables::WriteSet;
 use prost::Message;
-use steadfast_proto::temporal::common::v1::{Header, Link, Payloads};
+use steadfast_proto::temporal::common::v1::{Header, Link, Payloads, WorkflowExecution};
 use steadfast_proto::temporal::enums::v1::{
     EventType, ResourceExhaustedCause, ResourceExhaustedScope,
 };
@@ -37,6 +37,7 @@ pub(crate) fn apply(
         header: request.header.clone(),
         request_id: &request.request_id,
         links: request.links.clone(),
+        external: None,
     };
     if add_signal(&mut execution, signal)? {
         if !execution.has_started_workflow_task() {
@@ -73,6 +74,8 @@ pub(super) struct Signal<'a> {
     pub(super) header: Option<Header>,
     pub(super) request_id: &'a str,
     pub(super) links: Vec<Link>,
+    /// The execution that sends it, when it is no client.
+    pub(super) external: Option<WorkflowExecution>,
 }
 
 /// Adds the signal's event, or buffers it; false when its request id was seen before.
@@ -93,6 +96,7 @@ pub(super) fn add_signal(
         identity: signal.identity.to_owned(),
         header: signal.header,
         request_id: signal.request_id.to_owned(),
+        external_workflow_execution: signal.external,
         ..WorkflowExecutionSignaledEventAttributes::default()
     };
     let event = NewEvent::from(Attributes::WorkflowExecutionSignaledEventAttributes(

@@ -3,8 +3,10 @@
 use super::target::StoredActivity;
 use crate::id::NamespaceNumber;
 use crate::reply::Fault;
-use crate::tables::keys::{activity_prefix, prefix_end};
-use crate::tables::{Activity, ActivityState, Namespace, Run, Tables, WorkflowTaskPhase};
+use crate::tables::keys::{activity_prefix, child_prefix, prefix_end};
+use crate::tables::{
+    Activity, ActivityState, Child, Namespace, Record, Run, Tables, WorkflowTaskPhase,
+};
 use crate::time::{Span, Timestamp};
 use std::collections::BTreeMap;
 use steadfast_proto::temporal::activity::v1::ActivityOptions;
@@ -20,6 +22,8 @@ use steadfast_proto::temporal::workflowservice::v1 as wire;
 
 /// Pending activities that are described at most; twice the default limit of pending ones.
 const ACTIVITIES_MAX: usize = 4_000;
+/// Pending children that are described at most; twice the default limit of pending ones.
+const CHILDREN_MAX: usize = 4_000;
 
 /// DescribeWorkflowExecution's answer.
 ///
@@ -42,6 +46,7 @@ pub fn workflow_execution(
             })
             .collect::<Result<_, _>>()?
     };
+    let pending_children = pending_children(tables, run)?;
     let mut info = execution_info(run);
     info.auto_reset_points =
         (!run.reset_points.is_empty()).then(|| crate::execution::reset_points(run));
@@ -58,10 +63,36 @@ pub fn workflow_execution(
         execution_config: Some(execution_config(run)),
         workflow_execution_info: Some(info),
         pending_activities,
+        pending_children,
         pending_workflow_task: pending_workflow_task(run),
         workflow_extended_info: Some(extended_info(run)),
         ..Default::default()
     })
+}
+
+fn pending_children(
+    tables: &dyn Tables,
+    run: &Run,
+) -> Result<Vec<workflow::PendingChildExecutionInfo>, Fault> {
+    if run.pending_children == 0 {
+        return Ok(Vec::new());
+    }
+    let prefix = child_prefix(&run.run);
+    let found = tables.scan(&prefix, &prefix_end(&prefix), CHILDREN_MAX, false)?;
+    let info = |child: &Child| workflow::PendingChildExecutionInfo {
+        workflow_id: child.workflow_id.clone(),
+        run_id: child.run_id.clone(),
+        workflow_type_name: child.workflow_type.clone(),
+        initiated_id: child.initiated_event_id,
+        parent_close_policy: child.parent_close_policy,
+    };
+    found
+        .into_iter()
+        .map(|(_, record)| match record.as_ref() {
+            Record::Child(child) => Ok(info(child)),
+            other => Err(crate::tables::wrong_record(other)),
+        })
+        .collect()
 }
 
 /// What lists and describe both tell of a run; counters are left to the caller.

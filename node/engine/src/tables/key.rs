@@ -20,7 +20,9 @@ pub(crate) mod run_family {
     pub(crate) const REQUEST: u8 = 5;
     pub(crate) const UPDATE: u8 = 6;
     pub(crate) const OPEN_UPDATE: u8 = 7;
-    pub(crate) const HISTORY: u8 = 9;
+    pub(crate) const CHILD: u8 = 8;
+    pub(crate) const EXTERNAL: u8 = 9;
+    pub(crate) const HISTORY: u8 = 10;
 }
 
 /// Families of the local indexes.
@@ -28,6 +30,7 @@ pub(crate) mod index_family {
     pub(crate) const DUE: u8 = 0;
     pub(crate) const QUEUE: u8 = 1;
     pub(crate) const VISIBILITY: u8 = 2;
+    pub(crate) const OUTBOX: u8 = 3;
 }
 
 /// Builds a key.

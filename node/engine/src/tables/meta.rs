@@ -20,6 +20,8 @@ pub struct Meta {
     pub next_namespace: u32,
     /// The next queued task's sequence number.
     pub next_task: u64,
+    /// The next message's sequence number in the outbox; starts at 0.
+    pub next_message: u64,
 }
 
 /// Dynamic configuration: as set, and as the engine uses it.
@@ -49,6 +51,14 @@ pub struct Limits {
     pub history_bytes_suggest: i64,
     /// `limit.numPendingActivities.error`.
     pub pending_activities_max: u64,
+    /// `limit.numPendingChildExecutions.error`.
+    pub pending_children_max: u64,
+    /// `limit.numPendingSignals.error`, to other executions.
+    pub pending_signals_max: u64,
+    /// `limit.numPendingCancelRequests.error`, to other executions.
+    pub pending_cancel_requests_max: u64,
+    /// `system.enableCrossNamespaceCommands`.
+    pub cross_namespace_commands: bool,
     /// `history.maximumSignalsPerExecution`.
     pub signals_max: i64,
     /// `history.maximumBufferedEventsBatch`, events.
@@ -92,6 +102,10 @@ impl Default for Limits {
             history_count_suggest: 4_096,
             history_bytes_suggest: 4 * 1024 * 1024,
             pending_activities_max: 2_000,
+            pending_children_max: 2_000,
+            pending_signals_max: 2_000,
+            pending_cancel_requests_max: 2_000,
+            cross_namespace_commands: false,
             signals_max: 10_000,
             buffered_events_max: 100,
             open_updates_max: 10,

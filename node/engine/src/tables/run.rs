@@ -70,6 +70,14 @@ pub struct Run {
     pub pending_activities: u64,
     /// Pending user timers.
     pub pending_timers: u64,
+    /// Pending children.
+    pub pending_children: u64,
+    /// Pending signals to other executions.
+    pub pending_signals: u64,
+    /// Pending requests to cancel other executions.
+    pub pending_cancel_requests: u64,
+    /// It is closed, and a message in the outbox tells its children one after another.
+    pub closes_children: bool,
 
     /// The pending workflow task; `None` when nothing is scheduled.
     pub workflow_task: Option<WorkflowTask>,

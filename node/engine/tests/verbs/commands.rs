@@ -69,6 +69,9 @@ fn attributes(args: &Args) -> (CommandType, Attributes) {
             }),
         ),
         "upsert" => (CommandType::UpsertWorkflowSearchAttributes, upsert(args)),
+        "start_child" => super::external::start_child(args),
+        "signal_external" => super::external::signal_external(args),
+        "cancel_external" => super::external::cancel_external(args),
         _ => closing(args),
     }
 }

@@ -1,5 +1,6 @@
 //! One line per event: its id, its type and what matters of it.
 
+use super::child_text::{child, external};
 use super::payloads_text;
 use steadfast_engine::event::Attributes;
 use steadfast_engine::time::Span;
@@ -11,17 +12,17 @@ use steadfast_proto::temporal::taskqueue::v1::TaskQueue;
 
 /// Collects `key=value` of what is set.
 #[derive(Default)]
-struct Line(Vec<String>);
+pub(super) struct Line(Vec<String>);
 
 impl Line {
-    fn text(mut self, key: &str, value: &str) -> Self {
+    pub(super) fn text(mut self, key: &str, value: &str) -> Self {
         if !value.is_empty() && value != "[]" {
             self.0.push(format!("{key}={value}"));
         }
         self
     }
 
-    fn number(self, key: &str, value: impl Into<i64>) -> Self {
+    pub(super) fn number(self, key: &str, value: impl Into<i64>) -> Self {
         let value = value.into();
         if value == 0 {
             self
@@ -30,7 +31,7 @@ impl Line {
         }
     }
 
-    fn span(self, key: &str, value: Option<&prost_types::Duration>) -> Self {
+    pub(super) fn span(self, key: &str, value: Option<&prost_types::Duration>) -> Self {
         let span = Span::from_proto(value);
         if span.is_zero() {
             self
@@ -39,12 +40,12 @@ impl Line {
         }
     }
 
-    fn failure(self, key: &str, value: Option<&Failure>) -> Self {
+    pub(super) fn failure(self, key: &str, value: Option<&Failure>) -> Self {
         let text = failure_text(value);
         self.text(key, &text)
     }
 
-    fn queue(self, queue: Option<&TaskQueue>) -> Self {
+    pub(super) fn queue(self, queue: Option<&TaskQueue>) -> Self {
         let Some(queue) = queue else { return self };
         let kind = format!("{:?}", queue.kind());
         let text = match queue.normal_name.as_str() {
@@ -54,7 +55,7 @@ impl Line {
         self.text("queue", &text)
     }
 
-    fn retry_state(self, value: i32) -> Self {
+    pub(super) fn retry_state(self, value: i32) -> Self {
         match RetryState::try_from(value) {
             Ok(RetryState::Unspecified) | Err(_) => self,
             Ok(state) => self.text("retry_state", &format!("{state:?}")),
@@ -119,7 +120,10 @@ pub(super) fn event_text(event: &HistoryEvent) -> String {
         | Attributes::WorkflowTaskCompletedEventAttributes(_)
         | Attributes::WorkflowTaskFailedEventAttributes(_)
         | Attributes::WorkflowTaskTimedOutEventAttributes(_) => workflow_task(line, attributes),
-        _ => workflow(line, attributes),
+        _ => match child(line, attributes).or_else(|line| external(line, attributes)) {
+            Ok(line) => line,
+            Err(line) => workflow(line, attributes),
+        },
     };
     let name = format!("{:?}", event.event_type());
     format!("{:3} {name} {}", event.event_id, line.0.join(" "))

@@ -77,6 +77,31 @@ pub(super) fn describe(script: &mut Script, args: &Args) {
         let id = point.completed_event_id;
         script.say(format!("build {build:?} began at event {id} {place}"));
     }
+    if let Some(parent) = &run.parent {
+        let (id, root) = (&parent.run.workflow_id, &parent.root.0);
+        script.say(format!("child of {id}, root {root}"));
+    }
+    let prefix = keys::child_prefix(&run.run);
+    let end = keys::prefix_end(&prefix);
+    for (_, record) in script.world.memory.scan(&prefix, &end, 20, false).unwrap() {
+        let Record::Child(child) = &*record else {
+            panic!("{record:?}")
+        };
+        let started = match child.run_id.as_str() {
+            "" => "initiated",
+            _ => "started",
+        };
+        let event = child.initiated_event_id;
+        script.say(format!(
+            "child {} {started}, event {event}",
+            child.workflow_id
+        ));
+    }
+    let (signals, requests) = (run.pending_signals, run.pending_cancel_requests);
+    if signals + requests > 0 {
+        let text = format!("{signals} signals and {requests} cancel requests are on their way");
+        script.say(text);
+    }
     let prefix = keys::activity_prefix(&run.run);
     let activities = script
         .world

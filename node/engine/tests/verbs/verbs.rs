@@ -1,8 +1,10 @@
 //! The verbs of scripts: parsing, dispatch, and what each step prints.
 
 mod activity;
+mod child_text;
 mod commands;
 mod event_text;
+mod external;
 mod namespace;
 mod show;
 mod time;
@@ -95,6 +97,8 @@ fn step(script: &mut Script, args: &Args, below: &[String]) {
         "cancel_activity" => activity::cancel(script, args),
         "heartbeat" => activity::heartbeat(script, args),
         "advance" => time::advance(script, args),
+        "deliver" => external::deliver(script, args),
+        "outbox" => external::outbox(script),
         "history" => show::history(script, args),
         "describe" => show::describe(script, args),
         "list" => show::list(script),
@@ -153,7 +157,10 @@ impl Script {
                 let text = update::end_text(end.as_ref());
                 self.say(format!("update {update_id}{text}"));
             }
-            Effect::RunChanged { .. } | Effect::WorkflowTaskEnded { .. } | Effect::DueAt(_) => {}
+            Effect::RunChanged { .. }
+            | Effect::WorkflowTaskEnded { .. }
+            | Effect::DueAt(_)
+            | Effect::OutboxReady(_) => {}
         }
     }
 
@@ -289,6 +296,20 @@ impl Script {
             .values()
             .filter(|record| matches!(***record, Record::QueueTask(_)));
         assert_eq!(tasks, queued.count(), "{context}: the walk sees every task");
+        let (mut messages, mut after) = (0, None);
+        while let Some(message) = resume::outbox(memory, after, 1).unwrap().pop() {
+            assert!(after < Some(message), "{context}: the walk goes on");
+            (messages, after) = (messages + 1, Some(message));
+        }
+        let sent = memory
+            .0
+            .values()
+            .filter(|record| matches!(***record, Record::Message(_)));
+        assert_eq!(
+            messages,
+            sent.count(),
+            "{context}: the walk sees every message"
+        );
     }
 }
 

@@ -56,6 +56,7 @@ fn replicas_agree_whatever_happens() {
         "RespondActivityTaskCanceled",
         "RecordActivityTaskHeartbeat",
         "FireDue",
+        "DeliverMessage",
         "RegisterNamespace",
         "UpdateNamespace",
         "AddSearchAttributes",
@@ -134,6 +135,7 @@ fn damage_is_seen() {
     let families = [
         "Activity",
         "ActivityById",
+        "Child",
         "Due",
         "HistoryBatch",
         "QueueTask",

@@ -69,11 +69,22 @@ fn check_times(events: &[HistoryEvent], name: &impl Fn() -> String, report: &mut
     }
 }
 
-/// Closing events of activities are moved behind others that came later.
+/// Closing events of activities and children are moved behind others that came later.
 fn may_be_buffered(event: &HistoryEvent) -> bool {
     matches!(
         event.event_type(),
-        EventType::ActivityTaskCompleted
+        EventType::StartChildWorkflowExecutionFailed
+            | EventType::ChildWorkflowExecutionStarted
+            | EventType::ChildWorkflowExecutionCompleted
+            | EventType::ChildWorkflowExecutionFailed
+            | EventType::ChildWorkflowExecutionCanceled
+            | EventType::ChildWorkflowExecutionTimedOut
+            | EventType::ChildWorkflowExecutionTerminated
+            | EventType::SignalExternalWorkflowExecutionFailed
+            | EventType::ExternalWorkflowExecutionSignaled
+            | EventType::RequestCancelExternalWorkflowExecutionFailed
+            | EventType::ExternalWorkflowExecutionCancelRequested
+            | EventType::ActivityTaskCompleted
             | EventType::ActivityTaskFailed
             | EventType::ActivityTaskTimedOut
             | EventType::ActivityTaskCanceled
@@ -110,6 +121,9 @@ fn is_of_command(event: &HistoryEvent) -> bool {
             | EventType::TimerStarted
             | EventType::TimerCanceled
             | EventType::MarkerRecorded
+            | EventType::StartChildWorkflowExecutionInitiated
+            | EventType::SignalExternalWorkflowExecutionInitiated
+            | EventType::RequestCancelExternalWorkflowExecutionInitiated
             | EventType::UpsertWorkflowSearchAttributes
             | EventType::WorkflowPropertiesModified
             | EventType::WorkflowExecutionUpdateAccepted
@@ -181,8 +195,53 @@ impl Links {
                 let update_id = event.meta.as_ref().map(|meta| &meta.update_id);
                 self.updates.remove(&event.accepted_event_id).as_ref() == update_id
             }
-            Some(_) => true,
+            Some(other) => self.add_external(id, other),
             None => false,
+        }
+    }
+
+    /// As `add`, for children and for signals and requests to cancel to others.
+    fn add_external(&mut self, id: i64, event: &Attributes) -> bool {
+        match event {
+            Attributes::StartChildWorkflowExecutionInitiatedEventAttributes(_)
+            | Attributes::SignalExternalWorkflowExecutionInitiatedEventAttributes(_)
+            | Attributes::RequestCancelExternalWorkflowExecutionInitiatedEventAttributes(_) => {
+                self.scheduled.insert(id, 0).is_none()
+            }
+            Attributes::ChildWorkflowExecutionStartedEventAttributes(event) => {
+                self.start(event.initiated_event_id, id)
+            }
+            Attributes::StartChildWorkflowExecutionFailedEventAttributes(event) => {
+                self.end(event.initiated_event_id, 0)
+            }
+            Attributes::ChildWorkflowExecutionCompletedEventAttributes(event) => {
+                self.end(event.initiated_event_id, event.started_event_id)
+            }
+            Attributes::ChildWorkflowExecutionFailedEventAttributes(event) => {
+                self.end(event.initiated_event_id, event.started_event_id)
+            }
+            Attributes::ChildWorkflowExecutionCanceledEventAttributes(event) => {
+                self.end(event.initiated_event_id, event.started_event_id)
+            }
+            Attributes::ChildWorkflowExecutionTimedOutEventAttributes(event) => {
+                self.end(event.initiated_event_id, event.started_event_id)
+            }
+            Attributes::ChildWorkflowExecutionTerminatedEventAttributes(event) => {
+                self.end(event.initiated_event_id, event.started_event_id)
+            }
+            Attributes::SignalExternalWorkflowExecutionFailedEventAttributes(event) => {
+                self.end(event.initiated_event_id, 0)
+            }
+            Attributes::ExternalWorkflowExecutionSignaledEventAttributes(event) => {
+                self.end(event.initiated_event_id, 0)
+            }
+            Attributes::RequestCancelExternalWorkflowExecutionFailedEventAttributes(event) => {
+                self.end(event.initiated_event_id, 0)
+            }
+            Attributes::ExternalWorkflowExecutionCancelRequestedEventAttributes(event) => {
+                self.end(event.initiated_event_id, 0)
+            }
+            _ => true,
         }
     }
 

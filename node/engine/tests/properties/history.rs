@@ -9,7 +9,7 @@ use steadfast_engine::id::{
     NamespaceNumber, PollId, QueueKey, Reservation, RunRef, TaskKind, WorkerVersion,
 };
 use steadfast_engine::mutation::{Mutation, ProposalId, Proposed, TaskToken};
-use steadfast_engine::tables::{Key, Record, keys, run_prefix};
+use steadfast_engine::tables::{Key, MessageBody, Record, keys, run_prefix};
 use steadfast_engine::time::Span;
 use steadfast_engine::{Reply, Timestamp, apply, resume};
 use steadfast_proto::temporal::enums::v1::IndexedValueType;
@@ -248,6 +248,16 @@ impl History {
             _ => false,
         });
         match record {
+            Record::Child(_) => of_open.then_some("Child"),
+            Record::External(_) => of_open.then_some("External"),
+            Record::Message(message) => match message.body {
+                MessageBody::StartChild(_)
+                | MessageBody::SignalExternal(_)
+                | MessageBody::RequestCancelExternal(_) => {
+                    is_open(&message.source).then_some("Message")
+                }
+                _ => None,
+            },
             Record::Activity(_) => of_open.then_some("Activity"),
             Record::ActivityById(_) => of_open.then_some("ActivityById"),
             Record::Due(due) => is_open(&due.run).then_some("Due"),

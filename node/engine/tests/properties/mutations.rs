@@ -11,7 +11,9 @@ use steadfast_engine::time::Span;
 use steadfast_proto::temporal::command::v1::command::Attributes;
 use steadfast_proto::temporal::command::v1::{
     Command, CompleteWorkflowExecutionCommandAttributes,
-    RequestCancelActivityTaskCommandAttributes, ScheduleActivityTaskCommandAttributes,
+    RequestCancelActivityTaskCommandAttributes,
+    RequestCancelExternalWorkflowExecutionCommandAttributes, ScheduleActivityTaskCommandAttributes,
+    SignalExternalWorkflowExecutionCommandAttributes, StartChildWorkflowExecutionCommandAttributes,
     StartTimerCommandAttributes, UpsertWorkflowSearchAttributesCommandAttributes,
 };
 use steadfast_proto::temporal::common::v1::{
@@ -36,7 +38,16 @@ impl History {
             19..=39 => Mutation::ClaimTask(self.useful_poller()),
             40..=64 => self.workflow_answer(),
             65..=84 => self.activity_answer(),
+            85..=91 => self.deliver(),
             _ => self.fire(),
+        }
+    }
+
+    /// The next message, so that the outbox stays short; mostly there is none.
+    fn deliver(&mut self) -> Mutation {
+        match resume::outbox(&self.leader, None, 1).unwrap().pop() {
+            Some(message) => Mutation::DeliverMessage(message),
+            None => self.fire(),
         }
     }
 
@@ -219,12 +230,15 @@ impl History {
     }
 
     fn command(&mut self, token: &TaskToken) -> Command {
-        match self.draw(10) {
+        match self.draw(14) {
+            10 => self.start_child(),
+            11 => self.signal_external(),
+            12 => self.cancel_external(),
             0..=5 => command(
                 CommandType::ScheduleActivityTask,
                 Attributes::ScheduleActivityTaskCommandAttributes(self.activity()),
             ),
-            6 => command(
+            6 | 13 => command(
                 CommandType::RequestCancelActivityTask,
                 Attributes::RequestCancelActivityTaskCommandAttributes(
                     RequestCancelActivityTaskCommandAttributes {
@@ -250,6 +264,52 @@ impl History {
                 }),
             ),
         }
+    }
+
+    fn start_child(&mut self) -> Command {
+        command(
+            CommandType::StartChildWorkflowExecution,
+            Attributes::StartChildWorkflowExecutionCommandAttributes(
+                StartChildWorkflowExecutionCommandAttributes {
+                    workflow_id: self.workflow_id(),
+                    workflow_type: Some(WorkflowType {
+                        name: "Workflow".into(),
+                    }),
+                    task_queue: queue("q"),
+                    workflow_id_reuse_policy: if self.chance(50) { 4 } else { 1 },
+                    parent_close_policy: i32::try_from(self.draw(4)).unwrap(),
+                    retry_policy: self.chance(20).then(RetryPolicy::default),
+                    ..Default::default()
+                },
+            ),
+        )
+    }
+
+    fn signal_external(&mut self) -> Command {
+        command(
+            CommandType::SignalExternalWorkflowExecution,
+            Attributes::SignalExternalWorkflowExecutionCommandAttributes(
+                SignalExternalWorkflowExecutionCommandAttributes {
+                    execution: self.execution(),
+                    signal_name: "go".into(),
+                    child_workflow_only: self.chance(20),
+                    ..Default::default()
+                },
+            ),
+        )
+    }
+
+    fn cancel_external(&mut self) -> Command {
+        command(
+            CommandType::RequestCancelExternalWorkflowExecution,
+            Attributes::RequestCancelExternalWorkflowExecutionCommandAttributes(
+                RequestCancelExternalWorkflowExecutionCommandAttributes {
+                    workflow_id: self.workflow_id(),
+                    child_workflow_only: self.chance(20),
+                    ..Default::default()
+                },
+            ),
+        )
     }
 
     fn new_name(&mut self, what: &str) -> String {

@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 mod chains;
+mod children;
 mod holds;
 mod limits;
 mod memory;

@@ -48,6 +48,7 @@ impl World {
         self.draws += 1;
         let mut entropy = [0; 16];
         entropy[..8].copy_from_slice(&self.draws.to_be_bytes());
+        let delivers = matches!(mutation, Mutation::DeliverMessage(_));
         let proposed = Proposed {
             proposal: ProposalId {
                 boot: 1,
@@ -65,6 +66,10 @@ impl World {
             "each replica changes the same"
         );
         assert_eq!(applied.effects, again.effects);
+        assert!(
+            !delivers || applied.changes.len() <= 1_000,
+            "a delivery is bounded (design D2)"
+        );
         self.memory.merge(applied.changes);
         let violations = check_state(&self.memory).unwrap();
         assert!(violations.is_empty(), "{violations:#?}");

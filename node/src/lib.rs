@@ -2,8 +2,8 @@
 //! commands of the one binary.
 //!
 //! Reading order: [`node`] (the order of start and stop), [`shard`] (proposals, apply, reads),
-//! [`matching`], [`timers`], `outbox`, [`queries`] (the leader's duties), [`api`] (the wire), [`cli`] (what a
-//! user types), [`config`] (what may be set), [`http`] (health and metrics).
+//! [`matching`], [`timers`], `outbox`, [`queries`] (the leader's duties), [`api`] (the wire),
+//! [`cli`] (what a user types), [`config`] (what may be set), [`http`] (health and metrics).
 
 pub mod api;
 pub mod cli;

@@ -19,6 +19,7 @@ const RESERVATIONS_MAX: usize = 16;
 type Queues = Result<Vec<QueueKey>, Fault>;
 
 /// The queues that a mutation may make tasks for, as far as this node's state tells.
+#[expect(clippy::too_many_lines, reason = "one match, an arm for each mutation")]
 pub(super) fn wanted(view: &View, mutation: &Mutation) -> Queues {
     match mutation {
         Mutation::StartWorkflowExecution(request) => {

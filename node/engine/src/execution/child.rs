@@ -192,6 +192,10 @@ impl Execution<'_, '_> {
         Ok(())
     }
 
+    #[expect(
+        clippy::too_many_lines,
+        reason = "one match, an arm for each way to close"
+    )]
     fn event_for_parent(
         &self,
         parent: &ParentRef,

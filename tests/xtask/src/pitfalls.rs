@@ -178,17 +178,26 @@ fn judged(ended: Option<bool>, text: &str, test: &str) -> Outcome {
     }
 }
 
-/// What the test's own thread said when it panicked; what another thread said, if it did not.
+/// Characters of a failure that are shown.
+const SHOWN_CHARS: usize = 200;
+
+/// What the test's own thread said when it panicked; what another thread said, if it did not. An
+/// assertion's two values are put on the line.
 fn first_line(text: &str, test: &str) -> Option<String> {
     let mut other = None;
-    let mut lines = text.lines().peekable();
-    while let Some(line) = lines.next() {
+    let lines: Vec<&str> = text.lines().collect();
+    for (place, line) in lines.iter().enumerate() {
         if !line.contains(" panicked at ") {
             continue;
         }
-        let Some(message) = lines.peek().map(|message| (*message).to_string()) else {
+        let Some(message) = lines.get(place + 1) else {
             continue;
         };
+        let values = lines[place + 2..].iter().map(|value| value.trim_start());
+        let values = values.take_while(|v| v.starts_with("left: ") || v.starts_with("right: "));
+        let message = [*message].into_iter().chain(values);
+        let message = message.collect::<Vec<_>>().join(" ");
+        let message: String = message.chars().take(SHOWN_CHARS).collect();
         if line.contains(&format!("'{test}'")) {
             return Some(message);
         }
@@ -241,12 +250,12 @@ mod tests {
     #[test]
     fn only_a_panic_of_the_test_is_a_failure() {
         let text = "thread 'tokio' (3) panicked at x.rs:1:2:\nother\n\
-                    thread 'a::b' (2) panicked at y.rs:3:4:\nlost [1]\n\
+                    thread 'a::b' (2) panicked at y.rs:3:4:\nlost [1]\n  left: 1\n right: 2\n\
                     test result: FAILED. 0 passed; 1 failed; 0 ignored";
         let Outcome::Failed(first) = judged(Some(false), text, "a::b") else {
             panic!("not failed")
         };
-        assert_eq!(first, "lost [1]");
+        assert_eq!(first, "lost [1] left: 1 right: 2");
         let compile = judged(Some(false), "error[E0425]: cannot find value", "a::b");
         assert!(matches!(compile, Outcome::Strange(_)));
         let nothing = judged(Some(true), "test result: ok. 0 passed; 0 failed", "a::b");

@@ -161,6 +161,19 @@ async fn nodes_hear_each_others_status() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn connections_that_are_half_open_are_made_anew() {
+    let memory = Memory::three(9, |_| {}).await;
+    let first = memory.leader(None).await;
+    first.node.propose(b"before").await.unwrap();
+    for value in [b"one", b"two"] {
+        memory.silence();
+        let proposed = timeout(Duration::from_secs(10), first.node.propose(value)).await;
+        let answer = proposed.expect("a lane that brings no answer is given up");
+        answer.unwrap();
+    }
+}
+
 /// Proposes for ever, noting what was acknowledged.
 async fn work(node: steadfast_raft::RaftNode, acknowledged: Arc<Mutex<BTreeSet<Bytes>>>) {
     for number in 0.. {

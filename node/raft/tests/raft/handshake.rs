@@ -1,7 +1,12 @@
 //! Who may talk to whom.
 
 use crate::cluster::{TestNode, eventually, three};
+use crate::memory::{Memory, name};
+use futures::StreamExt;
 use std::time::Duration;
+use steadfast_proto::internal::raft::v1 as proto;
+use steadfast_proto::internal::raft::v1::frame::Body;
+use steadfast_raft::transport::{Lane, RefusedReason};
 use steadfast_raft::{BootstrapError, Bootstrapped};
 use tokio::time::timeout;
 
@@ -85,4 +90,60 @@ async fn another_group_is_refused() {
         matches!(refused, Err(BootstrapError::WrongPeer(_))),
         "{refused:?}"
     );
+}
+
+type Change = fn(&mut proto::Hello);
+
+/// What node 1 of a cluster answers to a hello of node 2 that was changed.
+async fn answer(memory: &Memory, change: Change) -> Body {
+    let mut hello = proto::Hello {
+        version: 1,
+        lane: 2,
+        cluster_id: "memory".to_owned(),
+        group: 0,
+        from: 2,
+        from_uuid: uuid_of(2),
+        to: 1,
+    };
+    change(&mut hello);
+    let transport = memory.network.transport(&name(2));
+    let connected = transport.connect(&name(1), Lane::Control).await;
+    let mut wire = connected.unwrap();
+    let body = Some(Body::Hello(hello));
+    wire.sender.send(proto::Frame { body }).await.unwrap();
+    let answer = timeout(Duration::from_secs(5), wire.receiver.next()).await;
+    answer.expect("in time").unwrap().body.unwrap()
+}
+
+fn uuid_of(id: u64) -> bytes::Bytes {
+    Memory::peer(id).node_uuid.as_bytes().to_vec().into()
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_part_of_a_hello_is_checked() {
+    let memory = Memory::three(10, |_| {}).await;
+    let index = memory.leader(None).await.node.propose(b"x").await.unwrap();
+    memory.applied(index).await;
+    let welcome = answer(&memory, |_| {}).await;
+    assert!(matches!(welcome, Body::Welcome(_)), "{welcome:?}");
+    let cases: [(RefusedReason, Change); 7] = [
+        (RefusedReason::Version, |hello| hello.version = 2),
+        (RefusedReason::Cluster, |hello| {
+            hello.cluster_id = "x".to_owned()
+        }),
+        (RefusedReason::Group, |hello| hello.group = 7),
+        (RefusedReason::Node, |hello| hello.to = 3),
+        (RefusedReason::Protocol, |hello| hello.lane = 9),
+        // Known with another data directory.
+        (RefusedReason::Uuid, |hello| hello.from_uuid = uuid_of(9)),
+        (RefusedReason::Self_, |hello| {
+            (hello.from, hello.from_uuid) = (1, uuid_of(1));
+        }),
+    ];
+    for (reason, change) in cases {
+        match answer(&memory, change).await {
+            Body::Refused(refused) => assert_eq!(refused.reason(), reason),
+            other => panic!("{reason:?} was not noticed: {other:?}"),
+        }
+    }
 }

@@ -3,11 +3,15 @@
 use crate::cluster::eventually;
 use crate::machine::{Shared, TestMachine};
 use bytes::Bytes;
+use futures::StreamExt;
+use futures::future::BoxFuture;
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use steadfast_raft::transport::memory::MemoryNetwork;
+use steadfast_raft::transport::{Lane, LinkError, Transport, Wire};
 use steadfast_raft::{ApplyMode, NodeId, Peer, RaftNode, RaftOptions, StatusExchange};
 use steadfast_storage::disk::{CrashLoss, SimulatedDisk};
 use steadfast_storage::log::{Log, LogOptions};
@@ -28,6 +32,30 @@ impl StatusExchange for Heard {
     }
 }
 
+/// Lanes whose answers may vanish without their end being told, as on a half-open connection.
+#[derive(Debug)]
+struct HalfOpening {
+    transport: Arc<dyn Transport>,
+    /// How often all append lanes of that moment fell silent.
+    silences: Arc<AtomicU64>,
+}
+
+impl Transport for HalfOpening {
+    fn connect(&self, address: &str, lane: Lane) -> BoxFuture<'static, Result<Wire, LinkError>> {
+        let connect = self.transport.connect(address, lane);
+        let silences = self.silences.clone();
+        Box::pin(async move {
+            let Wire { sender, receiver } = connect.await?;
+            let opened = silences.load(Ordering::Relaxed);
+            let heard = move || lane != Lane::Append || silences.load(Ordering::Relaxed) == opened;
+            let receiver = receiver
+                .filter(move |_| std::future::ready(heard()))
+                .boxed();
+            Ok(Wire { sender, receiver })
+        })
+    }
+}
+
 pub(crate) struct MemoryNode {
     pub(crate) node: RaftNode,
     pub(crate) machine: Shared,
@@ -40,6 +68,7 @@ pub(crate) struct MemoryNode {
 pub(crate) struct Memory {
     pub(crate) network: MemoryNetwork,
     pub(crate) nodes: Vec<MemoryNode>,
+    silences: Arc<AtomicU64>,
     seed: u64,
     change: fn(&mut RaftOptions),
 }
@@ -54,6 +83,7 @@ impl Memory {
         let mut memory = Memory {
             network: MemoryNetwork::default(),
             nodes: Vec::new(),
+            silences: Arc::default(),
             seed,
             change,
         };
@@ -106,7 +136,10 @@ impl Memory {
             options,
             log,
             TestMachine(machine.clone()),
-            self.network.transport(&name(id)),
+            Arc::new(HalfOpening {
+                transport: self.network.transport(&name(id)),
+                silences: self.silences.clone(),
+            }),
             heard.clone(),
         )
         .await
@@ -147,6 +180,11 @@ impl Memory {
         {
             self.network.cut(&name(id), &name(other));
         }
+    }
+
+    /// No append lane that exists now brings an answer any more; new ones do.
+    pub(crate) fn silence(&self) {
+        self.silences.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) async fn leader(&self, except: Option<NodeId>) -> &MemoryNode {

@@ -233,7 +233,7 @@ pub(super) const LIST: &[Pitfall] = &[
         to: "    if known(hello.from).is_some_and(|known| known.is_nil() && known != uuid) {",
         package: RAFT,
         target: RAFT_TESTS,
-        test: "handshake::a_node_that_lost_its_disk_does_not_return_under_its_id",
+        test: "handshake::each_part_of_a_hello_is_checked",
     },
     Pitfall {
         number: 13,
@@ -250,10 +250,10 @@ pub(super) const LIST: &[Pitfall] = &[
         line: "a node does not talk to itself",
         file: "node/raft/src/handshake.rs",
         from: "    if hello.from == me.node_id || uuid == me.node_uuid {",
-        to: "    if hello.from == me.node_id && uuid != me.node_uuid {",
+        to: "    if hello.from == me.node_id && uuid != me.node_uuid && hello.to == 0 {",
         package: RAFT,
         target: RAFT_TESTS,
-        test: "handshake::a_node_does_not_talk_to_itself_nor_to_a_wrong_address",
+        test: "handshake::each_part_of_a_hello_is_checked",
     },
     Pitfall {
         number: 13,
@@ -264,7 +264,7 @@ pub(super) const LIST: &[Pitfall] = &[
              Some(_) => std::future::pending().await,",
         package: RAFT,
         target: RAFT_TESTS,
-        test: "faults::a_leader_that_is_cut_off_is_replaced_and_taken_back",
+        test: "faults::connections_that_are_half_open_are_made_anew",
     },
     Pitfall {
         number: 14,

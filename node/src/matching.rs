@@ -26,7 +26,7 @@ const POLLS_OF_QUEUE_MAX: usize = 5_000;
 /// Queries that wait in one line for a poller.
 const QUERIES_OF_QUEUE_MAX: usize = 1_000;
 /// A poll with less time left is not reserved: the hint might not be used, and hold it too long.
-const RESERVED_LEFT: Duration = Duration::from_secs(1);
+const RESERVED_LEFT: Duration = Duration::from_secs(2);
 /// A sticky queue without a poll for this long is abandoned; also the time in which the absence of
 /// polls proves nothing after a change of leader.
 pub(crate) const STICKY_GRACE: Duration = Duration::from_secs(10);

@@ -107,9 +107,14 @@ async fn a_task_of_a_poll_that_left_is_for_nobody() {
 #[tokio::test(start_paused = true)]
 async fn a_poll_that_soon_ends_is_claimed_for_but_not_reserved() {
     let matching = open();
-    let _first = waiting(&matching, 1, 1);
-    tokio::time::advance(Duration::from_millis(500)).await;
-    assert!(matching.reserve(&queue()).is_none());
+    let _first = waiting(&matching, 1, 4);
+    let held = matching.reserve(&queue()).unwrap();
+    assert!(matching.give_back(held.poll).is_some());
+    tokio::time::advance(Duration::from_millis(2_001)).await;
+    assert!(
+        matching.reserve(&queue()).is_none(),
+        "less than 2 s are left"
+    );
     assert!(matching.task_queued(&queue()).is_some());
 }
 

@@ -11,6 +11,7 @@ mod digest;
 mod fault;
 mod feed;
 mod files;
+mod gaps;
 mod index;
 mod keeper;
 mod manifest;
@@ -208,6 +209,7 @@ impl<R: Record> StateStore<R> {
         StateCounters {
             overlay_records: layers.active.len() as u64,
             overlay_bytes: layers.bytes() as u64,
+            dead_passed: layers.learned.dead_passed(),
             frozen: layers.frozen.len() as u64,
             deltas: deltas as u64,
             index_puts: counts.index_puts.load(Ordering::Relaxed),

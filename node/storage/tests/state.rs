@@ -14,6 +14,8 @@ mod budget;
 mod crash;
 #[path = "state/damage.rs"]
 mod damage;
+#[path = "state/gaps.rs"]
+mod gaps;
 #[path = "state/install.rs"]
 mod install;
 #[path = "state/model.rs"]

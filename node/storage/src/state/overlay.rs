@@ -1,5 +1,6 @@
 //! The state that is in memory: the active overlay, and frozen ones on their way to rest.
 
+use super::gaps::{Gaps, Learned};
 use super::packed::Packed;
 use super::record::{Key, MAX_KEY_BYTES, Record};
 use super::undo::UndoNode;
@@ -30,6 +31,12 @@ pub(crate) struct Frozen<R> {
 pub(crate) struct Layers<R> {
     pub(crate) active: Overlay<R>,
     pub(crate) active_bytes: usize,
+    /// Where nothing lives, as far as scans found out.
+    pub(crate) gaps: Gaps,
+    /// What views' scans find out.
+    pub(crate) learned: Arc<Learned>,
+    /// Merges so far: tells whether what a scan found out still holds.
+    pub(crate) merges: u64,
     /// Newest first.
     pub(crate) frozen: Arc<[Arc<Frozen<R>>]>,
     /// Undo nodes of the frozen overlays that are not being fed yet, oldest first.
@@ -55,6 +62,9 @@ impl<R: Record> Layers<R> {
         Self {
             active: OrdMap::new(),
             active_bytes: 0,
+            gaps: Gaps::default(),
+            learned: Arc::default(),
+            merges: 0,
             frozen: Arc::new([]),
             frozen_undo: VecDeque::new(),
             undo: Arc::default(),
@@ -72,7 +82,12 @@ impl<R: Record> Layers<R> {
                 .is_none_or(|before| before.index <= applied.index),
             "entries are applied in order"
         );
+        self.gaps.learn(&self.learned, self.merges);
+        self.merges += 1;
         for (key, value) in changes {
+            if value.is_some() {
+                self.gaps.put(&key);
+            }
             assert!(key.len() <= MAX_KEY_BYTES, "a key fits in an index record");
             self.active_bytes += entry_bytes(&key, value.as_deref());
             let key_copy = key.clone();

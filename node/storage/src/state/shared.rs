@@ -25,13 +25,15 @@ pub struct Durable {
     pub mark: u64,
 }
 
-/// What the state costs. All but the first four count from the opening.
+/// What the state costs. All but the first five count from the opening.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct StateCounters {
     /// Records in the active overlay.
     pub overlay_records: u64,
     /// Bytes of all overlays, about.
     pub overlay_bytes: u64,
+    /// Deleted records that scans had to pass, since the opening or the last install.
+    pub dead_passed: u64,
     /// Frozen overlays.
     pub frozen: u64,
     /// Deltas after the base.

@@ -1,6 +1,7 @@
 //! A consistent view of the state at one position.
 
 use super::fault::StateFault;
+use super::gaps::{Gaps, Learned};
 use super::overlay::{Frozen, Layers, Overlay};
 use super::packed::Packed;
 use super::record::{Key, Record};
@@ -12,6 +13,8 @@ use std::iter::Peekable;
 use std::ops::Bound;
 use std::sync::Arc;
 
+/// A scan that passed so many dead records before its first live one tells of them.
+const DEAD_TOLD: usize = 8;
 /// Fewest and most records that one pass over the index reads.
 const PASS_RECORDS: std::ops::RangeInclusive<usize> = 16..=512;
 
@@ -23,6 +26,9 @@ pub struct View<R> {
     frozen: Arc<[Arc<Frozen<R>>]>,
     undo: Arc<UndoNode>,
     packed: Arc<Packed>,
+    gaps: Gaps,
+    learned: Arc<Learned>,
+    merges: u64,
     applied: Option<Position>,
 }
 
@@ -33,6 +39,9 @@ impl<R> Clone for View<R> {
             frozen: self.frozen.clone(),
             undo: self.undo.clone(),
             packed: self.packed.clone(),
+            gaps: self.gaps.clone(),
+            learned: self.learned.clone(),
+            merges: self.merges,
             applied: self.applied,
         }
     }
@@ -59,6 +68,9 @@ impl<R: Record> View<R> {
             frozen: layers.frozen.clone(),
             undo: layers.undo.clone(),
             packed: layers.packed.clone(),
+            gaps: layers.gaps.clone(),
+            learned: layers.learned.clone(),
+            merges: layers.merges,
             applied: layers.applied,
         }
     }
@@ -98,23 +110,64 @@ impl<R: Record> View<R> {
         reverse: bool,
     ) -> Result<Vec<(Key, Arc<R>)>, StateFault> {
         let mut found = Vec::new();
-        if is_empty_range(from, to) {
+        if reverse {
+            let stopped = self.walk(from, to, limit, true, &mut found)?;
+            self.learned.passed(stopped.dead);
             return Ok(found);
+        }
+        // Leaps over what is known to be dead; each leap ends further on.
+        let mut dead = 0;
+        let mut next = own(from);
+        loop {
+            if let Bound::Included(start) = &next
+                && let Some(end) = self.gaps.end_of(start)
+            {
+                next = Bound::Included(end.to_vec());
+            }
+            let stopped = self.walk(borrow(&next), to, limit, false, &mut found)?;
+            self.learned.passed(stopped.dead);
+            dead += stopped.dead_before_first;
+            match stopped.at_gap {
+                Some(end) => next = Bound::Included(end.to_vec()),
+                None => break,
+            }
+        }
+        if let Bound::Included(from) = from
+            && dead >= DEAD_TOLD
+        {
+            let alive = match (found.first(), to) {
+                (Some((key, _)), _) => Some(key.clone()),
+                (None, Bound::Excluded(to)) if limit > 0 => Some(Key::copy_from_slice(to)),
+                (None, _) => None,
+            };
+            if let Some(alive) = alive {
+                let from = Key::copy_from_slice(from);
+                self.learned.tell(self.merges, from, alive);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Adds the records of a range until there are `limit`. An ascending walk also stops where it
+    /// meets a dead record in a known gap.
+    fn walk(
+        &self,
+        from: Bound<&[u8]>,
+        to: Bound<&[u8]>,
+        limit: usize,
+        reverse: bool,
+        found: &mut Vec<(Key, Arc<R>)>,
+    ) -> Result<Stopped, StateFault> {
+        let mut stopped = Stopped::default();
+        if is_empty_range(from, to) {
+            return Ok(stopped);
         }
         let mut layers: Vec<Peekable<LayerIter<'_, R>>> = self
             .layers()
             .map(|layer| layer_iter(layer, from, to, reverse).peekable())
             .collect();
-        let mut at_rest = AtRest {
-            packed: &self.packed,
-            undo: &self.undo,
-            from: own(from),
-            to: own(to),
-            reverse,
-            want: limit.clamp(*PASS_RECORDS.start(), *PASS_RECORDS.end()),
-            queue: VecDeque::new(),
-            finished: false,
-        };
+        let mut at_rest = AtRest::new(self, from, to, limit, reverse);
+        let mut dead_run = 0;
         while found.len() < limit {
             let mut next = at_rest.peek()?.cloned();
             for layer in &mut layers {
@@ -145,15 +198,41 @@ impl<R: Record> View<R> {
             };
             if let Some(value) = value {
                 found.push((key, value));
+                dead_run = 0;
+                continue;
+            }
+            dead_run += 1;
+            stopped.dead += 1;
+            if found.is_empty() {
+                stopped.dead_before_first += 1;
+            }
+            // A leap begins a new pass over the index: not for a few records.
+            if !reverse
+                && dead_run >= DEAD_TOLD
+                && let Some(end) = self.gaps.end_of(&key)
+            {
+                stopped.at_gap = Some(end.clone());
+                break;
             }
         }
-        Ok(found)
+        Ok(stopped)
     }
 
     /// Newest first.
     fn layers(&self) -> impl Iterator<Item = &Overlay<R>> {
         std::iter::once(&self.active).chain(self.frozen.iter().map(|frozen| &frozen.records))
     }
+}
+
+/// How a walk ended.
+#[derive(Debug, Default)]
+struct Stopped {
+    /// Dead records that were passed.
+    dead: u64,
+    /// Those of them that came before the first live one.
+    dead_before_first: usize,
+    /// The end of the gap in which it stopped.
+    at_gap: Option<Key>,
 }
 
 type LayerIter<'a, R> = Box<dyn Iterator<Item = (&'a Key, &'a Option<Arc<R>>)> + 'a>;
@@ -193,7 +272,26 @@ struct AtRest<'a> {
     finished: bool,
 }
 
-impl AtRest<'_> {
+impl<'a> AtRest<'a> {
+    fn new<R>(
+        view: &'a View<R>,
+        from: Bound<&[u8]>,
+        to: Bound<&[u8]>,
+        limit: usize,
+        reverse: bool,
+    ) -> Self {
+        Self {
+            packed: &view.packed,
+            undo: &view.undo,
+            from: own(from),
+            to: own(to),
+            reverse,
+            want: limit.clamp(*PASS_RECORDS.start(), *PASS_RECORDS.end()),
+            queue: VecDeque::new(),
+            finished: false,
+        }
+    }
+
     fn peek(&mut self) -> Result<Option<&Key>, StateFault> {
         while self.queue.is_empty() && !self.finished {
             self.fill()?;

@@ -39,7 +39,9 @@ use uuid::Uuid;
 const INDEX_CACHE_BYTES: u64 = 32 << 20;
 /// Raft's threads: apart from those of users' calls, so that these cannot delay a heartbeat.
 const RAFT_THREADS: usize = 2;
-/// A node on its way out tries so long to hand over its leadership.
+/// A node on its way out waits so long for its last mark.
+const REST: Duration = Duration::from_secs(1);
+/// It tries so long to hand over its leadership.
 const TRANSFER: Duration = Duration::from_secs(2);
 /// And gives calls so long to finish.
 const CALLS_END: Duration = Duration::from_secs(4);
@@ -275,6 +277,7 @@ impl Node {
         let (closing, ended) = (CancellationToken::new(), CancellationToken::new());
         let mut tasks = vec![tokio::spawn(loops.run(raft.clone()))];
         tasks.push(tokio::spawn(watch_raft(raft.clone(), failed.clone())));
+        tasks.push(tokio::spawn(watch_shard(shard.clone(), failed.clone())));
         tasks.push(tokio::spawn(watch_log(poisoned, failed.clone())));
         tasks.push(tokio::spawn(begin(raft.clone(), beginning, failed.clone())));
         if let Some(listener) = raft_listener {
@@ -369,6 +372,7 @@ impl Node {
             ..
         } = self;
         shard.end_polls();
+        shard.rest(REST).await;
         if !raft.transfer_leader(shard.successor(), TRANSFER).await {
             tracing::debug!("no other node took over the leadership");
         }
@@ -386,6 +390,8 @@ impl Node {
         }
         shard.store().stop();
         drop((raft, shard));
+        // What they hold goes with them: the index is closed by its last user.
+        drop(timeout(THREADS_END, futures::future::join_all(tasks)).await);
         let all = futures::future::join_all(threads_end);
         if timeout(THREADS_END, all).await.is_err() {
             tracing::debug!("a thread is still busy");
@@ -535,6 +541,11 @@ fn told(failed: &watch::Sender<Option<String>>, result: Result<(), String>) {
 
 async fn watch_raft(raft: RaftNode, failed: watch::Sender<Option<String>>) {
     let reason = raft.stopped().await;
+    told(&failed, Err(reason));
+}
+
+async fn watch_shard(shard: Shard, failed: watch::Sender<Option<String>>) {
+    let reason = shard.failed().await;
     told(&failed, Err(reason));
 }
 

@@ -22,6 +22,7 @@ mod propose;
 mod read;
 mod record;
 mod reserve;
+mod soundness;
 mod stand;
 mod watchers;
 
@@ -79,6 +80,9 @@ pub enum Unavailable {
     /// The disk is nearly full: work that fills it is refused.
     #[error("the disk is nearly full")]
     DiskLow,
+    /// The nodes hold different states and none has a majority (design D4). Nothing was done.
+    #[error("the nodes' states differ and none has a majority: writes are refused")]
+    StatesDiffer,
     /// This node stops. Nothing was done.
     #[error("the node is stopping")]
     Stopping,
@@ -159,8 +163,11 @@ pub(crate) struct Core {
     office: watch::Sender<bool>,
     applied: watch::Sender<u64>,
     disk_low: AtomicBool,
+    /// Why this node must stop, once it must.
+    failed: watch::Sender<Option<String>>,
     /// When a leader was last known to be there.
     led_at: std::sync::Mutex<Instant>,
+    soundness: soundness::Soundness,
     /// Polls end empty.
     ending: CancellationToken,
     /// Everything ends.
@@ -206,7 +213,9 @@ impl Shard {
             office: watch::Sender::new(false),
             applied: watch::Sender::new(applied),
             disk_low: AtomicBool::new(false),
+            failed: watch::Sender::new(None),
             led_at: std::sync::Mutex::new(Instant::now()),
+            soundness: soundness::Soundness::default(),
             ending: CancellationToken::new(),
             stopped: CancellationToken::new(),
         });
@@ -282,11 +291,17 @@ impl Shard {
         self.core.in_office()
     }
 
-    /// Which voter should lead next, when this node leads: one that was heard of late, has a right
-    /// clock, and has most of the log, in this order.
+    /// Which voter should lead next, when this node leads: one whose state is right, that was heard
+    /// of late, has a right clock, and has most of the log, in this order.
     #[must_use]
     pub fn successor(&self) -> Option<u64> {
         stand::successor(&self.core)
+    }
+
+    /// Whether this node's state is that of a majority, and there is one.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        self.core.unsound() == 0
     }
 
     /// Where the leader's clients connect, when another node leads.
@@ -403,6 +418,19 @@ impl Shard {
         &self.core.ending
     }
 
+    /// Resolves when the node must stop: with the reason.
+    pub async fn failed(&self) -> String {
+        let mut failed = self.core.failed.subscribe();
+        let reason = failed.wait_for(Option::is_some).await;
+        // The shard holds the sender: there is a reason.
+        reason.map_or_else(|_| None, |reason| reason.clone()).unwrap_or_default()
+    }
+
+    /// Before an orderly end, while calls still end: writes what was applied of late to the files.
+    pub async fn rest(&self, within: Duration) {
+        mark::rest(&self.core, within).await;
+    }
+
     /// Ends all polls with empty answers; new ones, too. The first step of a node's end.
     pub fn end_polls(&self) {
         self.core.ending.cancel();
@@ -480,6 +508,15 @@ impl Core {
             () = self.stopped.cancelled() => Err(Unavailable::Stopping),
             () = tokio::time::sleep(LEADER_WAIT) => Err(Unavailable::NoLeader),
         }
+    }
+
+    /// The node must stop.
+    fn fail(&self, reason: String) {
+        self.failed.send_if_modified(|failed| {
+            let first = failed.is_none();
+            failed.get_or_insert(reason);
+            first
+        });
     }
 
     fn next_sequence(&self) -> u64 {

@@ -51,8 +51,10 @@ pub struct Telemetry {
     pub returned: Counter,
     /// Mutations that panicked.
     pub panics: Counter,
-    /// Marks at which a peer had another digest.
+    /// Times that nodes were found to hold different states.
     pub digest_mismatches: Counter,
+    /// Times that this node's state was replaced by that of the majority.
+    pub rebuilds: Counter,
     /// How late the last due item was proposed, in microseconds.
     pub due_lag_micros: AtomicU64,
     mutations: Mutex<BTreeMap<&'static str, u64>>,
@@ -93,7 +95,7 @@ impl Telemetry {
 
     /// Writes all counters into a page.
     pub fn render(&self, page: &mut Page) {
-        let counters: [(&str, &Counter); 12] = [
+        let counters: [(&str, &Counter); 13] = [
             ("proposals_total", &self.proposals),
             ("entries_total", &self.entries),
             ("overloaded_total", &self.overloaded),
@@ -106,6 +108,7 @@ impl Telemetry {
             ("tasks_returned_total", &self.returned),
             ("panics_total", &self.panics),
             ("digest_mismatches_total", &self.digest_mismatches),
+            ("rebuilds_total", &self.rebuilds),
         ];
         for (name, counter) in counters {
             page.counter(name, counter.get());

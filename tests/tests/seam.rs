@@ -7,6 +7,8 @@
 
 #[path = "seam/cluster.rs"]
 mod cluster;
+#[path = "seam/safety.rs"]
+mod safety;
 #[path = "seam/trace.rs"]
 mod trace;
 #[path = "seam/worker.rs"]

@@ -2,6 +2,7 @@
 
 use crate::exchange::{self, Exchanger};
 use crate::handshake::{self, Caller, Identity};
+use crate::log_store::LogStore;
 use crate::membership::{self, MembershipError};
 use crate::peer::{NodeId, Peer};
 use crate::snapshot_receive;
@@ -40,6 +41,7 @@ struct Shared {
     identity: Arc<Identity>,
     raft: Raft,
     machine: Machine,
+    log: LogStore,
     exchanger: Exchanger,
     /// One membership change at a time.
     changing: Arc<tokio::sync::Mutex<()>>,
@@ -55,6 +57,7 @@ impl Inbound {
         identity: Arc<Identity>,
         raft: Raft,
         machine: Machine,
+        log: LogStore,
         exchanger: Exchanger,
         changing: Arc<tokio::sync::Mutex<()>>,
         seed: u64,
@@ -64,6 +67,7 @@ impl Inbound {
             identity,
             raft,
             machine,
+            log,
             exchanger,
             changing,
             runtime: Handle::current(),
@@ -110,7 +114,9 @@ impl Shared {
         match caller.lane {
             Lane::Append => self.append(wire).await,
             Lane::Control => self.control(wire, &caller).await,
-            Lane::Snapshot => snapshot_receive::receive(wire, &self.raft, &self.machine).await,
+            Lane::Snapshot => {
+                snapshot_receive::receive(wire, &self.raft, &self.machine, &self.log).await
+            }
         }
     }
 

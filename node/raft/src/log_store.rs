@@ -11,7 +11,7 @@ use openraft::{OptionalSend, RaftLogReader};
 use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, RangeBounds};
-use steadfast_storage::log::Log;
+use steadfast_storage::log::{Log, Position};
 use tokio::sync::oneshot;
 
 /// Bytes of entries in one read: bounds a frame, and the memory of replication per peer.
@@ -32,7 +32,7 @@ impl LogStore {
     }
 
     /// At least one and about 1 MiB of entries of `from..to`, which must be in the log.
-    fn read(&self, from: u64, to: u64) -> io::Result<Vec<Entry>> {
+    pub(crate) fn read(&self, from: u64, to: u64) -> io::Result<Vec<Entry>> {
         let entries = self
             .log
             .read(from, to, READ_BYTES)
@@ -46,6 +46,13 @@ impl LogStore {
             return Err(io::Error::other(format!("no entry {from} in the log")));
         }
         entries.into_iter().map(encoding::from_log_entry).collect()
+    }
+
+    /// Whether the log has all that comes after `position`.
+    pub(crate) fn follows(&self, position: Position) -> bool {
+        self.log
+            .purged()
+            .is_none_or(|purged| purged.index <= position.index)
     }
 
     /// The part of a range that the log holds.

@@ -57,6 +57,20 @@ pub trait StateMachine: Send + 'static {
     /// [`StateMachine::applied`] tells the snapshot's position and [`StateMachine::snapshot`]
     /// returns it.
     fn install(&mut self, stage: Box<dyn SnapshotStage>) -> Result<(), Fault>;
+
+    /// Whether the state here is wrong and wants to be replaced by a peer's of `position`, which
+    /// is applied here. It must be false while a snapshot above `position` is known to Raft: the
+    /// log below that may be purged.
+    fn is_to_rebuild(&self, position: Position) -> bool;
+
+    /// Replaces a wrong state by a complete stage, as [`StateMachine::install`] does, and applies
+    /// the entries after it again, to where it was. `read` gives entries from the first index on,
+    /// at least one, below the second. After an error the process must end.
+    fn rebuild(
+        &mut self,
+        stage: Box<dyn SnapshotStage>,
+        read: &mut dyn FnMut(u64, u64) -> Result<Vec<Committed>, Fault>,
+    ) -> Result<(), Fault>;
 }
 
 /// A durable snapshot: immutable files named by a manifest. They stay readable while this value

@@ -39,6 +39,18 @@ pub(crate) struct Network {
 }
 
 impl Network {
+    /// Sends a snapshot that replaces a peer's wrong state.
+    pub(crate) async fn rebuild(
+        &self,
+        target: &Target,
+        vote: Vote,
+        snapshot: Snapshot,
+    ) -> Result<(), LinkError> {
+        snapshot_send::send(self, target, vote, snapshot, true)
+            .await
+            .map(|_| ())
+    }
+
     fn client(&self, target: NodeId, peer: &Peer, lane: Lane) -> PeerClient {
         let target = Target {
             node_id: target,
@@ -247,7 +259,7 @@ impl NetSnapshot<Types> for PeerClient {
         cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         _option: RPCOption,
     ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
-        let sent = snapshot_send::send(&self.network, &self.target, vote, snapshot);
+        let sent = snapshot_send::send(&self.network, &self.target, vote, snapshot, false);
         tokio::select! {
             sent = sent => match sent {
                 Ok(vote) => Ok(SnapshotResponse::new(vote)),

@@ -15,11 +15,11 @@ use crate::peer::{NodeId, Peer};
 use crate::propose::{self, Proposed};
 use crate::read_index::{ReadError, ReadIndex};
 use crate::state_machine::Machine;
-use crate::transport::Transport;
+use crate::transport::{LinkError, Transport};
 use crate::types::{Raft, Runtime};
 use openraft::Instant as _;
 use openraft::async_runtime::WatchReceiver;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use steadfast_storage::log::Log;
@@ -94,6 +94,9 @@ struct Inner {
     machine: Machine,
     runtime: Handle,
     links: Links,
+    network: Network,
+    /// Peers that are being sent a snapshot for a rebuild.
+    rebuilding: Mutex<BTreeSet<NodeId>>,
     exchanger: Exchanger,
     inbound: Inbound,
     reads: ReadIndex,
@@ -350,6 +353,45 @@ impl RaftNode {
             .map_err(|_| MembershipError::Stopped)
     }
 
+    /// Sends this node's newest snapshot to a peer whose state is wrong and which asks for it, in
+    /// the background; not twice at once.
+    pub fn send_rebuild(&self, to: NodeId) {
+        let Some(peer) = self.members().peers.get(&to).cloned() else {
+            return;
+        };
+        if !self.rebuilding().insert(to) {
+            return;
+        }
+        let node = self.clone();
+        let target = Target {
+            node_id: to,
+            address: peer.raft_address,
+            node_uuid: peer.node_uuid,
+        };
+        self.inner.runtime.spawn(async move {
+            match node.rebuild(&target).await {
+                Ok(()) => tracing::warn!(peer = to, "a peer's state was rebuilt from this node's"),
+                Err(error) => tracing::info!(peer = to, %error, "no rebuild; it asks again"),
+            }
+            node.rebuilding().remove(&to);
+        });
+    }
+
+    async fn rebuild(&self, target: &Target) -> Result<(), LinkError> {
+        let failed = |error: std::io::Error| LinkError::Failed(error.to_string());
+        let snapshot = self.inner.machine.newest_snapshot().await.map_err(failed)?;
+        let Some(snapshot) = snapshot else {
+            return Err(LinkError::Failed("no snapshot here".to_owned()));
+        };
+        let vote = self.inner.raft.metrics().borrow_watched().vote;
+        self.inner.network.rebuild(target, vote, snapshot).await
+    }
+
+    fn rebuilding(&self) -> std::sync::MutexGuard<'_, BTreeSet<NodeId>> {
+        let rebuilding = self.inner.rebuilding.lock();
+        rebuilding.unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Whether this node stands for election when it misses a leader; at the start it does. What a
     /// leader hands over it takes either way.
     pub fn stand(&self, stands: bool) {
@@ -423,10 +465,11 @@ async fn start(
         snapshot_rate: options.snapshot_rate,
     };
     let store = LogStore::new(log);
+    let log = store.clone();
     let raft = Raft::new(
         options.node_id,
         Arc::new(config),
-        network,
+        network.clone(),
         store,
         machine.clone(),
     )
@@ -448,6 +491,7 @@ async fn start(
         links.identity.clone(),
         raft.clone(),
         machine.clone(),
+        log,
         exchanger.clone(),
         changing.clone(),
         options.seed ^ INBOUND_SEEDS,
@@ -464,6 +508,8 @@ async fn start(
         machine,
         runtime,
         links,
+        network,
+        rebuilding: Mutex::default(),
         exchanger,
         inbound,
         leadership: leadership_now,

@@ -2,23 +2,26 @@
 
 use crate::apply_thread::blocking;
 use crate::encoding;
+use crate::log_store::LogStore;
 use crate::machine::{MissingFile, SnapshotStage};
 use crate::state_machine::{Machine, SnapshotData};
 use crate::transport::{LinkError, Wire};
 use crate::types::{Raft, Snapshot, SnapshotMeta, Vote};
 use crate::wire::{self, Body, frame};
+use bytes::Bytes;
 use futures::StreamExt;
 use openraft::async_runtime::WatchReceiver;
 use std::time::Duration;
 use steadfast_proto::internal::raft::v1 as proto;
+use steadfast_storage::log::Position;
 use tokio::time::timeout;
 
 /// A leader that sends nothing for so long is given up; what has come is kept for the next try.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Receives one snapshot and installs it; a failure is told to the sender.
-pub(crate) async fn receive(mut wire: Wire, raft: &Raft, machine: &Machine) {
-    let last = match transfer(&mut wire, raft, machine).await {
+pub(crate) async fn receive(mut wire: Wire, raft: &Raft, machine: &Machine, log: &LogStore) {
+    let last = match transfer(&mut wire, raft, machine, log).await {
         Ok(vote) => Body::Installed(proto::SnapshotInstalled {
             vote: Some(wire::vote_to(&vote)),
         }),
@@ -43,7 +46,12 @@ fn failed(error: &dyn std::fmt::Display) -> LinkError {
     LinkError::Failed(error.to_string())
 }
 
-async fn transfer(wire: &mut Wire, raft: &Raft, machine: &Machine) -> Result<Vote, LinkError> {
+async fn transfer(
+    wire: &mut Wire,
+    raft: &Raft,
+    machine: &Machine,
+    log: &LogStore,
+) -> Result<Vote, LinkError> {
     let Body::Offer(offer) = next(wire).await? else {
         return Err(LinkError::Protocol(
             "a snapshot without an offer".to_owned(),
@@ -62,13 +70,61 @@ async fn transfer(wire: &mut Wire, raft: &Raft, machine: &Machine) -> Result<Vot
         let metrics = metrics.borrow_watched();
         (metrics.vote, metrics.last_applied)
     };
+    if offer.rebuild {
+        let position = meta.last_log_id.as_ref().map(encoding::position);
+        let Some(position) = position else {
+            return Err(LinkError::Protocol("a rebuild from nothing".to_owned()));
+        };
+        rebuild(wire, machine, log, position, offer.manifest).await?;
+        return Ok(mine);
+    }
     // Nothing is received from a leader of the past, nor what is applied here already.
     if mine > vote || meta.last_log_id <= applied {
         return Ok(mine);
     }
 
+    let stage = take(wire, machine, offer.manifest).await?;
+    let snapshot = Snapshot {
+        meta,
+        snapshot: SnapshotData::Stage(stage),
+    };
+    let response = raft
+        .install_full_snapshot(vote, snapshot)
+        .await
+        .map_err(|e| failed(&e))?;
+    Ok(response.vote)
+}
+
+/// Replaces a wrong state; openraft, to which nothing new was applied, does not hear of it.
+async fn rebuild(
+    wire: &mut Wire,
+    machine: &Machine,
+    log: &LogStore,
+    position: Position,
+    manifest: Bytes,
+) -> Result<(), LinkError> {
+    let unwanted = || LinkError::Failed("no such rebuild is wanted now".to_owned());
+    let wanted = machine.is_to_rebuild(position).await;
+    if !wanted.map_err(|error| failed(&error))? || !log.follows(position) {
+        return Err(unwanted());
+    }
+    let stage = take(wire, machine, manifest).await?;
+    let done = machine.rebuild(stage, position, log.clone()).await;
+    if done.map_err(|error| failed(&error))? {
+        Ok(())
+    } else {
+        Err(unwanted())
+    }
+}
+
+/// Receives the files that are missing.
+async fn take(
+    wire: &mut Wire,
+    machine: &Machine,
+    manifest: Bytes,
+) -> Result<Box<dyn SnapshotStage>, LinkError> {
     let stage = machine
-        .stage(offer.manifest)
+        .stage(manifest)
         .await
         .map_err(|error| failed(&error))?;
     let files = stage.missing();
@@ -81,17 +137,7 @@ async fn transfer(wire: &mut Wire, raft: &Raft, machine: &Machine) -> Result<Vot
         files: want.collect(),
     };
     send(wire, Body::Want(want)).await?;
-    let stage = fill(wire, machine, stage, &files).await?;
-
-    let snapshot = Snapshot {
-        meta,
-        snapshot: SnapshotData::Stage(stage),
-    };
-    let response = raft
-        .install_full_snapshot(vote, snapshot)
-        .await
-        .map_err(|e| failed(&e))?;
-    Ok(response.vote)
+    fill(wire, machine, stage, &files).await
 }
 
 async fn send(wire: &mut Wire, body: Body) -> Result<(), LinkError> {

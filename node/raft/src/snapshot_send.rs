@@ -23,12 +23,14 @@ const INSTALL_TIMEOUT: Duration = Duration::from_secs(120);
 /// The answer to an offer: the peer looks which files it has.
 const STAGE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Sends a snapshot and waits for its installation; answers with the peer's vote.
+/// Sends a snapshot and waits for its installation; answers with the peer's vote. `rebuild`: it is
+/// to replace a wrong state, applied or not.
 pub(crate) async fn send(
     network: &Network,
     target: &Target,
     vote: Vote,
     snapshot: Snapshot,
+    rebuild: bool,
 ) -> Result<Vote, LinkError> {
     let SnapshotData::Files(files) = snapshot.snapshot else {
         return Err(LinkError::Protocol(
@@ -49,6 +51,7 @@ pub(crate) async fn send(
         last_log_id: snapshot.meta.last_log_id.as_ref().map(wire::log_id_to),
         membership: encoding::stored_membership_bytes(&snapshot.meta.last_membership),
         manifest: transfer.files.manifest.clone(),
+        rebuild,
     };
     transfer.put(Body::Offer(offer)).await?;
     let mut sent = 0;

@@ -2,12 +2,14 @@
 
 use crate::apply_thread::{ApplyMode, MachineHandle, blocking};
 use crate::encoding;
+use crate::log_store::LogStore;
 use crate::machine::{Committed, Content, Fault, SnapshotFiles, SnapshotStage, StateMachine};
 use crate::types::{Entry, LogId, Payload, Snapshot, SnapshotMeta, StoredMembership, Types};
 use futures::{Stream, StreamExt};
 use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine};
 use openraft::{OptionalSend, RaftSnapshotBuilder};
 use std::io;
+use steadfast_storage::log::Position;
 use tokio::sync::oneshot;
 
 /// Entries of one `apply` call: bounds how long heartbeats of an inline machine wait.
@@ -59,7 +61,7 @@ impl Machine {
         self.handle.call(call).await?.map_err(io::Error::other)
     }
 
-    async fn newest_snapshot(&self) -> io::Result<Option<Snapshot>> {
+    pub(crate) async fn newest_snapshot(&self) -> io::Result<Option<Snapshot>> {
         let files = self.call(|machine| machine.snapshot()).await?;
         files.map(snapshot_of).transpose()
     }
@@ -67,6 +69,34 @@ impl Machine {
     /// Begins to receive a snapshot.
     pub(crate) async fn stage(&self, manifest: bytes::Bytes) -> io::Result<Box<dyn SnapshotStage>> {
         self.call(move |machine| machine.stage(manifest)).await
+    }
+
+    /// Whether a peer's snapshot of `position` is to replace the state.
+    pub(crate) async fn is_to_rebuild(&self, position: Position) -> io::Result<bool> {
+        self.call(move |machine| Ok(machine.is_to_rebuild(position)))
+            .await
+    }
+
+    /// Replaces the state by a peer's, and applies the log after it again, in one job: nothing is
+    /// applied meanwhile. False when that is not wanted any more.
+    pub(crate) async fn rebuild(
+        &self,
+        stage: Box<dyn SnapshotStage>,
+        position: Position,
+        log: LogStore,
+    ) -> io::Result<bool> {
+        self.call(move |machine| {
+            if !machine.is_to_rebuild(position) || !log.follows(position) {
+                return Ok(false);
+            }
+            let mut read = |from, to| {
+                let entries = log.read(from, to).map_err(Fault::new)?;
+                Ok(entries.into_iter().map(committed).collect())
+            };
+            machine.rebuild(stage, &mut read)?;
+            Ok(true)
+        })
+        .await
     }
 
     /// Copies a snapshot of this process: a stage filled from its own files.

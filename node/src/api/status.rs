@@ -77,9 +77,10 @@ pub(crate) fn refused(refusal: Refusal) -> Status {
 pub(crate) fn unavailable(unavailable: Unavailable) -> Status {
     let message = unavailable.to_string();
     match unavailable {
-        Unavailable::NoLeader | Unavailable::Unknown | Unavailable::Stopping => {
-            Status::unavailable(message)
-        }
+        Unavailable::NoLeader
+        | Unavailable::Unknown
+        | Unavailable::Stopping
+        | Unavailable::StatesDiffer => Status::unavailable(message),
         Unavailable::NotLeader => {
             let mut status = Status::unavailable(message);
             status

@@ -269,15 +269,18 @@ async fn serve(args: ServerArgs, identity: Identity) -> Result<(), Failure> {
         ended = &mut asked => return ended.map_err(Failure::failed),
     };
     tracing::info!(node = id, version = env!("CARGO_PKG_VERSION"), "serves");
-    tokio::select! {
-        ended = &mut asked => {
-            if timeout(STOP_WITHIN, node.stop()).await.is_err() {
-                tracing::warn!("did not stop in time; ending all the same");
-            }
-            ended.map_err(Failure::failed)
+    let ended = tokio::select! {
+        ended = &mut asked => ended.map_err(Failure::failed),
+        reason = node.failed() => {
+            tracing::error!(reason, "the node stops");
+            Err(Failure::failed(format!("the node cannot go on: {reason}")))
         }
-        reason = node.failed() => Err(Failure::failed(format!("the node cannot go on: {reason}"))),
+    };
+    // In order in either case: the others take over at once, and no call is cut off.
+    if timeout(STOP_WITHIN, node.stop()).await.is_err() {
+        tracing::warn!("did not stop in time; ending all the same");
     }
+    ended
 }
 
 fn node_options(args: ServerArgs, identity: Identity) -> NodeOptions {

@@ -40,6 +40,9 @@ impl Health for NodeHealth {
 
     fn reads(&self, through_leader: bool) -> Pin<Box<dyn Future<Output = bool> + Send + '_>> {
         Box::pin(async move {
+            if !self.shard.is_sound() {
+                return false;
+            }
             if self.shard.is_leader() {
                 return self.shard.read().await.is_ok();
             }

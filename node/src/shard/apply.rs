@@ -29,12 +29,18 @@ pub struct Machine {
     core: Arc<Core>,
     /// Raft's memberships as of the last entry; kept with each mark.
     membership: Bytes,
+    /// Entries are applied for the second time: their duties were done.
+    again: bool,
 }
 
 impl Machine {
     pub(super) fn new(core: Arc<Core>) -> Self {
         let membership = core.store.meta();
-        Self { core, membership }
+        Self {
+            core,
+            membership,
+            again: false,
+        }
     }
 
     fn item(&mut self, item: LogItem, position: Position) -> Result<(), Fault> {
@@ -100,7 +106,10 @@ impl Machine {
                 | Effect::DeleteRun(_) => None,
             })
             .collect();
-        core.release(effects);
+        // What a wrong state says is nobody's duty; the right ones say it, too.
+        if !self.again && !core.in_minority() {
+            core.release(effects);
+        }
         if proposed.proposal.boot == core.boot {
             core.settle(proposed.proposal.sequence, Ok(reply), &used);
         }
@@ -245,6 +254,37 @@ impl StateMachine for Machine {
         self.core
             .applied
             .send_replace(store.applied().map_or(0, |position| position.index));
+        Ok(())
+    }
+
+    fn is_to_rebuild(&self, position: Position) -> bool {
+        let reached = self.core.store.applied() >= Some(position);
+        reached && self.core.in_minority() && {
+            let durable = self.core.store.durable();
+            let durable = durable.borrow().position;
+            // The log may be purged up to there.
+            durable.is_none_or(|durable| durable.index <= position.index)
+        }
+    }
+
+    fn rebuild(
+        &mut self,
+        stage: Box<dyn SnapshotStage>,
+        read: &mut dyn FnMut(u64, u64) -> Result<Vec<Committed>, Fault>,
+    ) -> Result<(), Fault> {
+        let applied = self.core.store.applied().map_or(0, |position| position.index);
+        self.install(stage)?;
+        let mut next = *self.core.applied.borrow() + 1;
+        tracing::warn!(from = next, to = applied, "the state is rebuilt: the log is applied again");
+        self.again = true;
+        while next <= applied {
+            let batch = read(next, applied + 1)?;
+            next += batch.len() as u64;
+            self.apply(batch)?;
+        }
+        self.again = false;
+        self.core.telemetry.rebuilds.add(1);
+        self.core.judge();
         Ok(())
     }
 }

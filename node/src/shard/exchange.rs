@@ -26,6 +26,8 @@ struct Status {
     digests: Vec<(u64, u128)>,
     /// Claimed tasks whose workers are gone.
     returned: Vec<TaskToken>,
+    /// The node whose files are wanted, for the state here is not the majority's; 0 for none.
+    rebuild_from: u64,
 }
 
 /// The shard's side of the exchange. Weak: Raft, which the shard holds, holds this.
@@ -57,6 +59,7 @@ impl StatusExchange for Exchange {
                 .map(|mark| (mark.position.index, mark.digest))
                 .collect(),
             returned: core.deliveries.returned(),
+            rebuild_from: core.rebuild_from(),
         };
         loop {
             match codec::encode(&status, STATUS_BYTES) {
@@ -96,17 +99,9 @@ impl StatusExchange for Exchange {
         if status.leads {
             core.leader_heard();
         }
-        for own in core.store.digests() {
-            for (index, digest) in &status.digests {
-                if own.position.index == *index && own.digest != *digest {
-                    core.telemetry.digest_mismatches.add(1);
-                    tracing::error!(
-                        from,
-                        index,
-                        "this node and a peer have different states at a mark"
-                    );
-                }
-            }
+        core.digests_told(from, &status.digests);
+        if status.rebuild_from == core.node_id {
+            core.asked_to_rebuild(from);
         }
         if core.in_office() {
             for token in status.returned {

@@ -1,7 +1,7 @@
 //! Taking office and leaving it. Office is leadership that serves: everything committed before is
 //! applied, cluster time is known, the cluster is bootstrapped.
 
-use super::mark;
+use super::{mark, soundness};
 use super::{Class, Core, Unavailable};
 use crate::{outbox, timers};
 use std::collections::BTreeSet;
@@ -34,12 +34,19 @@ pub(super) async fn run(core: &Core) {
             return;
         };
         let mut lost = raft.leadership();
-        tokio::select! {
+        let minority = tokio::select! {
             biased;
-            _ = lost.wait_for(|now| !now.ready || now.term != term) => {}
-            () = serve(core) => {}
-        }
+            _ = lost.wait_for(|now| !now.ready || now.term != term) => false,
+            () = soundness::until_minority(core) => true,
+            () = serve(core) => false,
+        };
         core.leave_office();
+        if minority {
+            soundness::hand_over(core).await;
+            if !core.in_minority() {
+                continue;
+            }
+        }
         // The loop above must see the loss before it looks for the next leadership.
         if leadership
             .wait_for(|now| !now.ready || now.term != term)

@@ -3,7 +3,7 @@
 use super::Core;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 /// An overlay of so many bytes is frozen.
 const MARK_BYTES: usize = 64 << 20;
@@ -12,6 +12,8 @@ const MARK_EVERY: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_millis(250);
 /// Between looks at the disk.
 const DISK_LOOK: Duration = Duration::from_secs(1);
+/// And while it is nearly full.
+const DISK_LOOK_LOW: Duration = Duration::from_millis(100);
 
 /// The leader's loop: proposes marks by bytes and by time.
 pub(super) async fn propose(core: &Core) {
@@ -46,14 +48,20 @@ pub(super) async fn purge_log(core: &Core) {
     }
 }
 
-/// Every node's loop: a nearly full disk takes no work that fills it.
+/// Every node's loop: a nearly full disk takes no work that fills it, and a full one ends the node
+/// while its last steps still find room.
 pub(super) async fn watch_disk(core: &Core) {
     loop {
+        let mut low = false;
         match core.store.space() {
             Ok(room) => {
-                let was_low = core.disk_low.swap(room.low, Ordering::Relaxed);
-                if room.low && !was_low {
-                    let free = room.space.free;
+                low = room.low;
+                let was_low = core.disk_low.swap(low, Ordering::Relaxed);
+                let free = room.space.free;
+                if room.empty {
+                    core.fail(format!("the disk is full: {free} bytes are free"));
+                }
+                if low && !was_low {
                     tracing::warn!(
                         free,
                         "the disk is nearly full: new work is refused until there is room"
@@ -62,6 +70,26 @@ pub(super) async fn watch_disk(core: &Core) {
             }
             Err(error) => tracing::warn!(%error, "the disk does not tell its room"),
         }
-        sleep(DISK_LOOK).await;
+        sleep(if low { DISK_LOOK_LOW } else { DISK_LOOK }).await;
+    }
+}
+
+/// Before an orderly end: what the leader applied since the last mark goes to a file, so that the
+/// next start has little to replay. A follower takes the marks there are.
+pub(super) async fn rest(core: &Core, within: Duration) {
+    let changed = core.store.counters().overlay_records > 0;
+    if !core.in_office() || !changed || core.store.frozen_full() {
+        return;
+    }
+    let before = core.store.applied().map_or(0, |position| position.index);
+    let mut durable = core.store.durable();
+    core.propose_mark();
+    let marked = durable.wait_for(|durable| {
+        durable
+            .position
+            .is_some_and(|position| position.index > before)
+    });
+    if timeout(within, marked).await.is_err() {
+        tracing::debug!("the last mark is not durable yet");
     }
 }

@@ -14,6 +14,7 @@ pub(super) fn render(core: &Core, page: &mut Page) {
     page.gauge("queries_waiting", core.queries.count() as u64);
     page.gauge("applied_index", *core.applied.borrow());
     page.gauge("leader", u64::from(core.in_office()));
+    page.gauge("states_differ", core.unsound());
     let state = core.store.counters();
     page.gauge("overlay_records", state.overlay_records);
     page.gauge("overlay_bytes", state.overlay_bytes);

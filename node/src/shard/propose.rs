@@ -41,6 +41,9 @@ impl Core {
         class: Class,
         mutation: Mutation,
     ) -> Result<oneshot::Receiver<Outcome>, Unavailable> {
+        if self.is_split() {
+            return Err(Unavailable::StatesDiffer);
+        }
         let (bytes, wanted) = self.prepare(&mutation)?;
         let Some(admitted) = self.admission.enter(class, bytes.len()) else {
             self.telemetry.overloaded.add(1);
@@ -53,6 +56,9 @@ impl Core {
 
     /// Proposes without waiting and without admission: what waiting polls bound.
     pub(super) fn propose_detached(&self, mutation: Mutation) {
+        if self.is_split() {
+            return;
+        }
         match self.prepare(&mutation) {
             Ok((bytes, wanted)) => self.enqueue(bytes, wanted, None, None, None),
             Err(error) => {
@@ -63,6 +69,10 @@ impl Core {
 
     /// Proposes the claim of a queue's head for a held poll.
     pub(super) fn claim(&self, reservation: Reservation) {
+        if self.is_split() {
+            self.matching.give_back(reservation.poll);
+            return;
+        }
         let queue = reservation.queue.clone();
         let poll = reservation.poll;
         self.telemetry.claims.add(1);
@@ -78,7 +88,7 @@ impl Core {
         }
     }
 
-    /// Proposes a mark.
+    /// Proposes a mark, even when writes are refused: the next one tells whether they may go on.
     pub(super) fn propose_mark(&self) {
         // The loop outlives office; without it the node stops anyway.
         drop(self.queue.send(Queued::Mark));

@@ -20,14 +20,16 @@ pub(super) async fn watch(core: &Core) {
         if core.leads() {
             core.leader_heard();
         }
-        let stands = !core.time.is_off(core.node_id) || core.leaderless_for() >= LEADERLESS;
+        let clock = !core.time.is_off(core.node_id) || core.leaderless_for() >= LEADERLESS;
+        // With a wrong state never: a cluster without a leader loses nothing.
+        let stands = clock && !core.in_minority();
         if stands != stood {
             raft.stand(stands);
             stood = stands;
             if stands {
                 tracing::info!("this node may lead again");
             } else {
-                tracing::warn!("this machine's clock is wrong: other nodes are to lead");
+                tracing::warn!("other nodes are to lead: the clock or the state here is wrong");
             }
         }
         sleep(LOOK).await;
@@ -39,7 +41,8 @@ pub(super) fn successor(core: &Core) -> Option<u64> {
     voters
         .max_by_key(|peer| {
             let heard = peer.last_contact.is_some_and(|ago| ago <= HEARD);
-            (heard, !core.time.is_off(peer.id), peer.matched)
+            let sound = !core.soundness.differs(peer.id);
+            (sound, heard, !core.time.is_off(peer.id), peer.matched)
         })
         .map(|peer| peer.id)
 }

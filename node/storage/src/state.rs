@@ -59,6 +59,9 @@ use tokio::sync::watch;
 /// that does not wait is stopped here.
 const FROZEN_FACTOR: usize = 8;
 
+/// The disk counts as full when less than this part of the low bound is free.
+const EMPTY_PART: u64 = 8;
+
 /// A handle to the state of one node. The last one dropped stops the keeper.
 #[derive(Debug)]
 pub struct StateStore<R: Record> {
@@ -90,6 +93,9 @@ pub struct Room {
     /// Less is free than [`StateOptions::min_free_bytes`] and than 5 % of the device: work that
     /// fills should be refused.
     pub low: bool,
+    /// Less than an eighth of that bound is free: what the log and the next delta file need soon.
+    /// The node should stop while it still can in order.
+    pub empty: bool,
 }
 
 impl<R: Record> StateStore<R> {
@@ -354,6 +360,7 @@ impl<R: Record> StateStore<R> {
         Ok(Room {
             space,
             low: space.free <= least,
+            empty: space.free <= least / EMPTY_PART,
         })
     }
 

@@ -128,6 +128,30 @@ impl Cluster {
         Crashed { id, disk, clock }
     }
 
+    /// One machine is switched off in order.
+    pub(crate) async fn stop_one(&mut self, id: u64) -> Crashed {
+        self.trace.line(&format!("stop of {id}"));
+        self.shards.lock().unwrap().remove(&id);
+        let Machine { node, disk, clock } = self.machines.remove(&id).unwrap();
+        node.stop().await;
+        self.network.remove(&name(id));
+        let disk = disk.crash(CrashLoss::AllUnsynced);
+        Crashed { id, disk, clock }
+    }
+
+    /// Why a node cannot go on, as soon as it cannot.
+    pub(crate) async fn failed(&self, id: u64) -> String {
+        let failed = self.machines[&id].node.failed();
+        tokio::time::timeout(PATIENCE, failed).await.unwrap()
+    }
+
+    /// Leaves so many bytes free on a disk.
+    pub(crate) fn fill_disk(&self, id: u64, free: u64) {
+        let disk = &self.machines[&id].disk;
+        let used: u64 = disk.files().iter().map(|(_, bytes)| bytes).sum();
+        disk.set_capacity(used + free);
+    }
+
     /// And comes back.
     pub(crate) async fn restart(&mut self, crashed: Crashed) {
         self.trace.line(&format!("restart of {}", crashed.id));

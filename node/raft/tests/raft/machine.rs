@@ -265,6 +265,18 @@ impl StateMachine for TestMachine {
         Ok(Box::new(Stage { manifest, durable }))
     }
 
+    fn is_to_rebuild(&self, _position: Position) -> bool {
+        false
+    }
+
+    fn rebuild(
+        &mut self,
+        _stage: Box<dyn SnapshotStage>,
+        _read: &mut dyn FnMut(u64, u64) -> Result<Vec<Committed>, Fault>,
+    ) -> Result<(), Fault> {
+        Err(Fault::new("the test machine is always right"))
+    }
+
     fn install(&mut self, stage: Box<dyn SnapshotStage>) -> Result<(), Fault> {
         let stage = stage.into_any().downcast::<Stage>().unwrap();
         assert!(

@@ -315,7 +315,7 @@ impl<R: Record> Keeper<R> {
     /// The merged file takes the place of those it was made of.
     fn name_merged(&self, merge: FileMerge) -> Result<(), StateError> {
         let shared = &self.shared;
-        let mut files = shared.files();
+        let mut files_held = shared.files();
         if shared.layers().generation != self.generation {
             return Ok(());
         }
@@ -335,6 +335,10 @@ impl<R: Record> Keeper<R> {
             .find(|known| known.mark == mark)
             .map(|known| known.digest);
         if let Some((index, files)) = known.zip(digest).filter(|(index, files)| index != files) {
+            // The files are checked, the index is not: the next start makes another from them.
+            let mut local = files_held.local().clone();
+            local.index += 1;
+            files_held.replace(local)?;
             return Err(StateError::DigestDiffers { mark, index, files });
         }
         shared.counts.merges.fetch_add(1, Ordering::Relaxed);
@@ -342,7 +346,7 @@ impl<R: Record> Keeper<R> {
             .counts
             .merge_bytes
             .fetch_add(entry.len, Ordering::Relaxed);
-        let mut local = files.local().clone();
+        let mut local = files_held.local().clone();
         let deltas = &mut local.manifest.deltas;
         deltas.retain(|delta| !merged.contains(delta));
         match kind {
@@ -352,7 +356,7 @@ impl<R: Record> Keeper<R> {
                 deltas.insert(place, entry);
             }
         }
-        files.replace(local)
+        files_held.replace(local)
     }
 
     fn sweep(&self) -> Result<(), StateError> {

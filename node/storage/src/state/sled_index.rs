@@ -1,7 +1,8 @@
 //! sled as the random-access index of the state at rest. Nothing of sled is named elsewhere.
 //!
 //! sled's `flush` is not durable and its open can panic, so an index is believed only within one
-//! boot of the machine (a marker holds the boot id, fsynced before the first open) and only if it
+//! boot of the machine (a marker holds the boot id, fsynced before the first open) or after it was
+//! closed (then its files were fsynced and the marker says so until the next open), and only if it
 //! opens; otherwise it is thrown away and fed again from the files.
 
 use super::fault::IndexError;
@@ -13,9 +14,12 @@ use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 const MARKER: &str = "boot-id";
 const DATABASE: &str = "sled";
+/// In the marker of an index that was closed in order: no boot id.
+const CLEAN: &str = "clean";
 
 /// Opens sled databases on the real file system.
 #[derive(Debug, Clone)]
@@ -43,16 +47,10 @@ impl SledIndexFactory {
     }
 
     fn trusted(&self, dir: &Path) -> bool {
-        !self.boot_id.is_empty()
-            && fs::read_to_string(dir.join(MARKER)).is_ok_and(|found| found.trim() == self.boot_id)
-    }
-
-    fn write_marker(&self, dir: &Path) -> io::Result<()> {
-        fs::create_dir_all(dir)?;
-        let mut marker = File::create(dir.join(MARKER))?;
-        marker.write_all(self.boot_id.as_bytes())?;
-        marker.sync_all()?;
-        File::open(dir)?.sync_all()
+        fs::read_to_string(dir.join(MARKER)).is_ok_and(|found| {
+            let found = found.trim();
+            found == CLEAN || !found.is_empty() && found == self.boot_id
+        })
     }
 
     fn open_database(&self, dir: &Path) -> Result<Arc<dyn Index>, IndexError> {
@@ -65,7 +63,13 @@ impl SledIndexFactory {
             .flush_every_ms(Some(500));
         // A damaged database can panic inside open.
         match catch_unwind(AssertUnwindSafe(|| config.open())) {
-            Ok(Ok(database)) => Ok(Arc::new(SledIndex { database })),
+            Ok(Ok(database)) => Ok(Arc::new(SledIndex {
+                database,
+                closed: Closed {
+                    dir: dir.to_path_buf(),
+                    broken: AtomicBool::new(false),
+                },
+            })),
             Ok(Err(error)) => Err(IndexError::Store(error.to_string())),
             Err(_) => Err(IndexError::Store("opening it panicked".to_owned())),
         }
@@ -75,6 +79,8 @@ impl SledIndexFactory {
 impl IndexFactory for SledIndexFactory {
     fn open(&self, dir: &Path) -> Result<Arc<dyn Index>, IndexError> {
         if self.trusted(dir) {
+            // No longer clean from here on.
+            write_marker(dir, &self.boot_id).map_err(store("mark the index as in use"))?;
             match self.open_database(dir) {
                 Ok(index) => return Ok(index),
                 Err(error) => {
@@ -83,8 +89,8 @@ impl IndexFactory for SledIndexFactory {
             }
         }
         self.discard(dir)?;
-        self.write_marker(dir)
-            .map_err(store("mark the index as in use"))?;
+        fs::create_dir_all(dir).map_err(store("make the index"))?;
+        write_marker(dir, &self.boot_id).map_err(store("mark the index as in use"))?;
         self.open_database(dir)
     }
 
@@ -96,6 +102,13 @@ impl IndexFactory for SledIndexFactory {
             Ok(()) | Err(_) => Ok(()),
         }
     }
+}
+
+fn write_marker(dir: &Path, text: &str) -> io::Result<()> {
+    let mut marker = File::create(dir.join(MARKER))?;
+    marker.write_all(text.as_bytes())?;
+    marker.sync_all()?;
+    File::open(dir)?.sync_all()
 }
 
 /// A kill while sled writes such a file makes every later open fail; it is only a cache.
@@ -125,12 +138,65 @@ fn store<E: std::fmt::Display>(what: &'static str) -> impl FnOnce(E) -> IndexErr
 /// One sled tree.
 #[derive(Debug)]
 struct SledIndex {
+    /// Dropped first: sled's threads have ended when the files are closed.
     database: sled::Db,
+    closed: Closed,
+}
+
+/// Closes the files when the database is gone.
+#[derive(Debug)]
+struct Closed {
+    dir: PathBuf,
+    /// A call failed: what is in the files is anybody's guess.
+    broken: AtomicBool,
+}
+
+impl Closed {
+    fn failed(&self, what: &'static str, error: sled::Error) -> IndexError {
+        self.broken.store(true, Ordering::Relaxed);
+        store(what)(error)
+    }
+}
+
+impl Drop for SledIndex {
+    fn drop(&mut self) {
+        if self.database.flush().is_err() {
+            self.closed.broken.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for Closed {
+    fn drop(&mut self) {
+        if self.broken.load(Ordering::Relaxed) {
+            return;
+        }
+        // An index that was thrown away is not there any more, which is no error.
+        if let Err(error) = sync_all(&self.dir.join(DATABASE))
+            .and_then(|()| File::open(&self.dir)?.sync_all())
+            .and_then(|()| write_marker(&self.dir, CLEAN))
+        {
+            tracing::debug!(%error, "the index is rebuilt after the machine's next start");
+        }
+    }
+}
+
+/// Fsyncs a directory and all in it.
+fn sync_all(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            sync_all(&entry.path())?;
+        } else {
+            File::open(entry.path())?.sync_all()?;
+        }
+    }
+    File::open(dir)?.sync_all()
 }
 
 impl Index for SledIndex {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, IndexError> {
-        let value = self.database.get(key).map_err(store("read"))?;
+        let value = self.database.get(key).map_err(|error| self.closed.failed("read", error))?;
         Ok(value.map(|value| Bytes::copy_from_slice(&value)))
     }
 
@@ -144,7 +210,7 @@ impl Index for SledIndex {
         let range = self.database.range::<&[u8], _>((from, to));
         let mut found = Vec::with_capacity(limit.min(64));
         let mut copy = |record: sled::Result<(sled::IVec, sled::IVec)>| {
-            let (key, value) = record.map_err(store("read"))?;
+            let (key, value) = record.map_err(|error| self.closed.failed("read", error))?;
             found.push((Bytes::copy_from_slice(&key), Bytes::copy_from_slice(&value)));
             Ok(())
         };
@@ -164,10 +230,12 @@ impl Index for SledIndex {
                 None => batch.remove(key),
             }
         }
-        self.database.apply_batch(batch).map_err(store("write"))
+        self.database
+            .apply_batch(batch)
+            .map_err(|error| self.closed.failed("write", error))
     }
 
     fn flush(&self) -> Result<(), IndexError> {
-        self.database.flush().map(|_| ()).map_err(store("flush"))
+        self.database.flush().map(|_| ()).map_err(|error| self.closed.failed("flush", error))
     }
 }

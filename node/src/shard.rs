@@ -423,7 +423,9 @@ impl Shard {
         let mut failed = self.core.failed.subscribe();
         let reason = failed.wait_for(Option::is_some).await;
         // The shard holds the sender: there is a reason.
-        reason.map_or_else(|_| None, |reason| reason.clone()).unwrap_or_default()
+        reason
+            .map_or_else(|_| None, |reason| reason.clone())
+            .unwrap_or_default()
     }
 
     /// Before an orderly end, while calls still end: writes what was applied of late to the files.

@@ -217,6 +217,7 @@ pub fn kind(mutation: &Mutation) -> &'static str {
         Mutation::FireDue(_) => "fire_due",
         Mutation::DeliverMessage(_) => "deliver_message",
         Mutation::ResetStickyTaskQueue(_) => "reset_sticky_task_queue",
+        Mutation::ResetWorkflowExecution(_) => "reset_workflow_execution",
         Mutation::ShutdownWorker { .. } => "shutdown_worker",
         Mutation::AbandonStickyQueue(_) => "abandon_sticky_queue",
         Mutation::QuarantineRun { .. } => "quarantine_run",

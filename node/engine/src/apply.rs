@@ -4,6 +4,7 @@ use crate::effect::Effect;
 use crate::mutation::{self, Mutation, Proposed};
 use crate::reply::{Fault, Refusal, Reply, Stop};
 use crate::tables::{Changes, Tables, WriteSet};
+use crate::transition::Transition;
 
 /// Everything that follows from one mutation. The shell merges `changes`, then releases the reply
 /// and the effects.
@@ -16,6 +17,8 @@ pub struct Applied {
     pub changes: Changes,
     /// Duties of the shell.
     pub effects: Vec<Effect>,
+    /// Rows of the transition tables that were taken, for tests.
+    pub transitions: Vec<&'static Transition>,
 }
 
 /// Applies one mutation. Total and deterministic: the same tables and mutation give the same
@@ -39,11 +42,13 @@ pub fn apply(tables: &dyn Tables, proposed: &Proposed) -> Result<Applied, Fault>
             Err(refusal)
         }
     };
+    let transitions = std::mem::take(&mut set.transitions);
     let (changes, effects) = set.finish();
     Ok(Applied {
         reply,
         changes,
         effects,
+        transitions,
     })
 }
 
@@ -121,6 +126,9 @@ fn dispatch(set: &mut WriteSet<'_>, mutation: &Mutation) -> Result<Reply, Stop> 
         }
         Mutation::RaiseEngineVersion(version) => {
             mutation::raise_engine_version::apply(set, *version)
+        }
+        Mutation::ResetWorkflowExecution(request) => {
+            mutation::reset_workflow_execution::apply(set, request)
         }
         Mutation::PurgeNamespace(number) => mutation::purge_namespace::apply(set, *number),
         Mutation::UpdateWorkflowExecution(request) => {

@@ -16,6 +16,7 @@ mod signal_external_workflow_execution;
 mod start_child_workflow_execution;
 mod start_timer;
 mod target_namespace;
+pub(crate) mod timer;
 mod upsert_workflow_search_attributes;
 
 pub(crate) use protocol_message::apply_remaining as apply_remaining_messages;

@@ -1,6 +1,10 @@
-//! Cron schedules of workflows: five fields, `@` names and `@every`, in UTC.
+//! Cron schedules of workflows: five fields, `@` names and `@every`, in UTC or in a time zone whose
+//! rules are compiled in. Local times that a change of the clock skips don't tick; those that come
+//! twice tick twice, as Temporal's library does it.
 
 use crate::time::{Span, Timestamp};
+use chrono::{DateTime, Offset, TimeZone};
+use chrono_tz::Tz;
 
 const NANOS: i64 = 1_000_000_000;
 const DAY: i64 = 86_400;
@@ -13,8 +17,10 @@ const DAYS_AHEAD: i64 = 5 * 366;
 pub enum Cron {
     /// A fixed delay, in whole seconds and at least one.
     Every(Span),
-    /// Fields, as sets of bits.
+    /// Fields, as sets of bits, in UTC.
     Fields(Fields),
+    /// Fields in a time zone.
+    InZone(Fields, Tz),
 }
 
 /// The five fields; bit n is set when n matches.
@@ -78,9 +84,17 @@ impl Cron {
     /// Reads a schedule.
     ///
     /// # Errors
-    /// [`CronError::Invalid`]; also for time zones other than UTC, which are not known here.
+    /// [`CronError::Invalid`]; also for an unknown time zone.
     pub fn parse(text: &str) -> Result<Self, CronError> {
-        let text = without_zone(text.trim())?;
+        let (zone, text) = without_zone(text.trim())?;
+        let cron = Self::parse_schedule(text)?;
+        Ok(match (cron, zone) {
+            (Self::Fields(fields), Some(zone)) => Self::InZone(fields, zone),
+            (cron, _) => cron,
+        })
+    }
+
+    fn parse_schedule(text: &str) -> Result<Self, CronError> {
         if let Some(name) = text.strip_prefix('@') {
             return named(name);
         }
@@ -109,6 +123,9 @@ impl Cron {
             Self::Fields(fields) => fields
                 .next_minute(second.div_euclid(60) + 1)
                 .map(|minute| Timestamp(minute * 60 * NANOS)),
+            Self::InZone(fields, zone) => fields
+                .next_minute_in(*zone, second.div_euclid(60) + 1)
+                .map(|minute| Timestamp(minute * 60 * NANOS)),
         }
     }
 
@@ -123,7 +140,7 @@ impl Cron {
                     let missed = (closed.0 - tick.0 + delay.0 - 1) / delay.0;
                     Timestamp(tick.0 + missed * delay.0)
                 }
-                Self::Fields(_) => self.next(Timestamp(closed.0 - 1))?,
+                Self::Fields(_) | Self::InZone(..) => self.next(Timestamp(closed.0 - 1))?,
             };
         }
         let wait = tick.since(closed);
@@ -140,18 +157,20 @@ pub fn validate(text: &str) -> Result<(), CronError> {
     cron.next(Timestamp(0)).map(|_| ()).ok_or(CronError::Never)
 }
 
-fn without_zone(text: &str) -> Result<&str, CronError> {
+/// The time zone that a schedule names, and the rest; none is UTC.
+fn without_zone(text: &str) -> Result<(Option<Tz>, &str), CronError> {
     let Some(rest) = text
         .strip_prefix("CRON_TZ=")
         .or_else(|| text.strip_prefix("TZ="))
     else {
-        return Ok(text);
+        return Ok((None, text));
     };
     let (zone, schedule) = rest.split_once(' ').ok_or(CronError::Invalid)?;
-    match zone {
-        "" | "UTC" | "Etc/UTC" | "GMT" | "Etc/GMT" => Ok(schedule.trim()),
-        _ => Err(CronError::Invalid),
-    }
+    let zone = match zone {
+        "" | "Local" | "UTC" => None,
+        name => Some(name.parse().map_err(|_| CronError::Invalid)?),
+    };
+    Ok((zone, schedule.trim()))
 }
 
 fn named(name: &str) -> Result<Cron, CronError> {
@@ -168,7 +187,7 @@ fn named(name: &str) -> Result<Cron, CronError> {
             return Ok(Cron::Every(Span(whole.max(NANOS))));
         }
     };
-    Cron::parse(fields)
+    Cron::parse_schedule(fields)
 }
 
 /// A duration as Go writes it: `1h30m`, `500ms`, `-1s`; nanoseconds.
@@ -296,6 +315,29 @@ impl Fields {
         None
     }
 
+    /// As [`Fields::next_minute`], by the clock of a time zone.
+    fn next_minute_in(&self, zone: Tz, from: i64) -> Option<i64> {
+        /// Clocks are set by less than this.
+        const CHANGE: i64 = 120;
+        let mut minute = from;
+        while minute < from + DAYS_AHEAD * (DAY / 60) {
+            let local = minute + offset_minutes(zone, minute)?;
+            let (day, of_day) = (local.div_euclid(DAY / 60), local.rem_euclid(DAY / 60));
+            let rest_of_day = DAY / 60 - of_day;
+            minute += if self.matches_day(day) {
+                if bit(self.hours, of_day / 60) && bit(self.minutes, of_day % 60) {
+                    return Some(minute);
+                }
+                1
+            } else if self.matches_day(day + 1) {
+                (rest_of_day - CHANGE).max(1)
+            } else {
+                rest_of_day
+            };
+        }
+        None
+    }
+
     fn matches_day(&self, day: i64) -> bool {
         let (month, day_of_month) = month_and_day(day);
         if !bit(self.months, month) {
@@ -309,6 +351,16 @@ impl Fields {
             by_day || by_weekday
         }
     }
+}
+
+/// Minutes that a zone's clock is ahead of UTC at a minute since 1970.
+fn offset_minutes(zone: Tz, minute: i64) -> Option<i64> {
+    let instant = DateTime::from_timestamp(minute * 60, 0)?.naive_utc();
+    let seconds = zone
+        .offset_from_utc_datetime(&instant)
+        .fix()
+        .local_minus_utc();
+    Some(i64::from(seconds).div_euclid(60))
 }
 
 fn bit(bits: u64, position: i64) -> bool {
@@ -375,6 +427,53 @@ mod tests {
             assert_eq!(Cron::parse(text), Err(CronError::Invalid), "{text}");
         }
         assert_eq!(validate("0 0 30 2 *"), Err(CronError::Never));
+    }
+
+    #[test]
+    fn time_zones_have_their_clocks() {
+        // 2024-03-09T12:00:00Z: on the 10th New York goes from 2:00 to 3:00.
+        let before = at(1_709_985_600);
+        let ticks = |text: &str, from: Timestamp| {
+            let cron = Cron::parse(text).unwrap();
+            let mut ticks = vec![from];
+            for _ in 0..3 {
+                ticks.push(cron.next(ticks[ticks.len() - 1]).unwrap());
+            }
+            ticks[1..]
+                .iter()
+                .map(|tick| tick.since(from).0 / NANOS / 60)
+                .collect::<Vec<_>>()
+        };
+        let new_york = |schedule: &str| format!("CRON_TZ=America/New_York {schedule}");
+        // 9:00 there is 14:00 UTC, from the 10th on 13:00.
+        assert_eq!(ticks(&new_york("0 9 * * *"), before), [120, 1_500, 2_940]);
+        // 2:30 is skipped on the 10th.
+        assert_eq!(
+            ticks(&new_york("30 2 * * *"), before),
+            [2_550, 3_990, 5_430]
+        );
+        // 2024-11-02T12:00:00Z: on the 3rd 1:30 comes twice.
+        let autumn = at(1_730_548_800);
+        assert_eq!(
+            ticks(&new_york("30 1 * * *"), autumn),
+            [1_050, 1_110, 2_550]
+        );
+        assert_eq!(
+            ticks("TZ=Asia/Kolkata 0 0 * * 0", autumn),
+            [390, 10_470, 20_550]
+        );
+        assert_eq!(
+            Cron::parse("TZ=Nowhere/City * * * * *"),
+            Err(CronError::Invalid)
+        );
+        assert_eq!(
+            validate("TZ=Europe/Berlin 0 0 30 2 *"),
+            Err(CronError::Never)
+        );
+        assert!(matches!(
+            Cron::parse("TZ=Europe/Berlin @daily"),
+            Ok(Cron::InZone(..))
+        ));
     }
 
     #[test]

@@ -23,9 +23,10 @@ mod links;
 mod next_run;
 mod open;
 mod own_search_attributes;
+mod reset;
 mod reset_points;
 mod update;
-mod workflow_task;
+pub(crate) mod workflow_task;
 
 pub(crate) use outbox::send;
 
@@ -36,11 +37,12 @@ pub(crate) use next_run::Continuation;
 pub use next_run::NextRun;
 pub use open::Opening;
 pub(crate) use open::{new_run_id, start_timeouts};
+pub(crate) use reset::{Fork, Reapply};
 pub use reset_points::reset_points;
 pub use update::{ACCEPTED_UPDATE_COMPLETED_WORKFLOW, ReappliedUpdate, updates_to_reapply};
 pub(crate) use update::{AnswerError, closed_update_failure};
 pub use workflow_task::{DEFAULT_TASK_TIMEOUT, TASK_TIMEOUT_MAX, TaskFailure};
-pub(crate) use workflow_task::{HISTORY_SERVICE, poll_text};
+pub(crate) use workflow_task::{HISTORY_SERVICE, INLINE_REQUEST_ID, poll_text};
 
 use crate::effect::{AssignedTask, Effect};
 use crate::event::{Attributes, NewEvent};

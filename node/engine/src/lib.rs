@@ -28,6 +28,7 @@ mod search_attribute;
 pub mod tables;
 pub mod task_queue;
 pub mod time;
+pub mod transition;
 
 pub use apply::{Applied, apply};
 pub use effect::Effect;

@@ -20,6 +20,7 @@ pub(crate) mod record_activity_task_heartbeat;
 pub(crate) mod register_namespace;
 pub(crate) mod request_cancel_workflow_execution;
 pub(crate) mod reset_sticky_task_queue;
+pub(crate) mod reset_workflow_execution;
 pub(crate) mod respond_activity_task_canceled;
 pub(crate) mod respond_activity_task_completed;
 pub(crate) mod respond_activity_task_failed;
@@ -257,4 +258,6 @@ pub enum Mutation {
         /// The update; its id is filled in.
         update: Proto<wire::UpdateWorkflowExecutionRequest>,
     },
+    /// ResetWorkflowExecution.
+    ResetWorkflowExecution(Proto<wire::ResetWorkflowExecutionRequest>),
 }

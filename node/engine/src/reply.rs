@@ -66,6 +66,11 @@ pub enum Reply {
         /// The activity shall stop.
         cancel_requested: bool,
     },
+    /// ResetWorkflowExecution.
+    Reset {
+        /// The new run's id.
+        run_id: String,
+    },
     /// DeleteWorkflowExecution, a slice: whether more slices are needed.
     Deleting {
         /// More slices are needed.

@@ -25,7 +25,7 @@ pub use activity::{Activity, ActivityState};
 pub use child::Child;
 pub use due::{Due, DueKind};
 pub use external::{External, ExternalKind};
-pub use history::{BufferedEvent, HistoryBatch};
+pub use history::{BranchUse, BufferedEvent, HistoryBatch};
 pub use key::{Key, grouping, run_prefix};
 pub use meta::{Config, Limits, Meta};
 pub use namespace::Namespace;
@@ -51,7 +51,10 @@ pub mod keys {
     pub use super::child::{child_key, child_prefix};
     pub use super::due::{due_key, due_prefix, due_time};
     pub use super::external::{external_key, external_prefix};
-    pub use super::history::{buffered_key, buffered_prefix, history_key, history_prefix};
+    pub use super::history::{
+        branch_use_key, branch_use_prefix, buffered_key, buffered_prefix, history_key,
+        history_prefix,
+    };
     pub use super::key::{execution_prefix, prefix_end, run_number_of_key};
     pub use super::meta::{config_key, meta_key};
     pub use super::namespace::{namespace_key, namespace_name_key, namespace_prefix};
@@ -130,4 +133,6 @@ pub enum Record {
     External(Box<External>),
     /// A message that is not delivered yet.
     Message(Box<Message>),
+    /// A run that begins with a part of this branch.
+    BranchUse(BranchUse),
 }

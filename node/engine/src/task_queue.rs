@@ -132,7 +132,7 @@ fn claim_activity(
     let Some(pending) = activity::claimable(&execution, entry.subject, sequence)? else {
         return Ok(None);
     };
-    let task = activity::start(&mut execution, pending, Starter::from(reservation));
+    let task = activity::claim(&mut execution, pending, Starter::from(reservation));
     execution.finish()?;
     Ok(Some(AssignedTask::Activity(task)))
 }

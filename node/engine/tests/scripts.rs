@@ -4,12 +4,15 @@
 //!
 //! A line is a verb with words and `key=value` pairs; indented lines below `complete_workflow` are
 //! the commands. The verbs are in `verbs/`, one file per group. After each step the invariants of
-//! the state and what a new leader would resume are checked.
+//! the state and what a new leader would resume are checked. At the end each row of each transition
+//! table must have been taken by some script.
 
 #![cfg(test)]
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
+use steadfast_engine::transition::TABLES;
 
 #[path = "workflows/memory.rs"]
 mod memory;
@@ -35,7 +38,7 @@ fn scripts_have_their_transcripts() {
     let update = ["UPDATE", "UPDATE_EXPECT"]
         .iter()
         .any(|name| std::env::var_os(name).is_some());
-    let mut differences = String::new();
+    let (mut differences, mut taken) = (String::new(), BTreeSet::new());
     for path in paths {
         let name = path.file_stem().unwrap().to_string_lossy().into_owned();
         if !name.contains(&only) {
@@ -43,7 +46,8 @@ fn scripts_have_their_transcripts() {
         }
         let text = std::fs::read_to_string(&path).unwrap();
         let (script, expected) = text.split_once(SEPARATOR).unwrap_or((&text, ""));
-        let transcript = verbs::run(&name, script);
+        let (transcript, taken_here) = verbs::run(&name, script);
+        taken.extend(taken_here);
         if transcript.trim() == expected.trim() {
             continue;
         }
@@ -59,6 +63,18 @@ fn scripts_have_their_transcripts() {
         }
     }
     assert!(differences.is_empty(), "{differences}");
+    if only.is_empty() {
+        let rows = TABLES.into_iter().flatten().copied().copied();
+        let missing: Vec<String> = rows
+            .filter(|row| !taken.contains(row))
+            .map(|row| row.to_string())
+            .collect();
+        assert!(
+            missing.is_empty(),
+            "no script takes these rows of the transition tables:\n{}",
+            missing.join("\n")
+        );
+    }
 }
 
 /// The first lines that differ, with a few before them.

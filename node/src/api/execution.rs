@@ -139,6 +139,21 @@ pub(crate) async fn terminate_workflow_execution(
     Ok(wire::TerminateWorkflowExecutionResponse {})
 }
 
+/// ResetWorkflowExecution.
+pub(crate) async fn reset_workflow_execution(
+    api: &Api,
+    request: Request<wire::ResetWorkflowExecutionRequest>,
+) -> Result<wire::ResetWorkflowExecutionResponse, Status> {
+    let request = request.into_inner();
+    api.namespace(&request.namespace, Need::Open).await?;
+    validate::reset(&request, &api.limits()?)?;
+    let mutation = Mutation::ResetWorkflowExecution(request.into());
+    match api.propose(Class::Fills, mutation).await? {
+        Reply::Reset { run_id } => Ok(wire::ResetWorkflowExecutionResponse { run_id }),
+        other => Err(Api::unexpected(&other)),
+    }
+}
+
 /// DeleteWorkflowExecution.
 pub(crate) async fn delete_workflow_execution(
     api: &Api,

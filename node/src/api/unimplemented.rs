@@ -12,8 +12,6 @@ macro_rules! with_workflow_rpcs {
             $($given)*
             namespaced {
                 deprecate_namespace(DeprecateNamespaceRequest) -> DeprecateNamespaceResponse: "DeprecateNamespace is not implemented";
-                reset_workflow_execution(ResetWorkflowExecutionRequest) -> ResetWorkflowExecutionResponse: "ResetWorkflowExecution is not implemented",
-                    unless |request| request.request_id.is_empty() => "RequestId is not set on request.";
                 list_archived_workflow_executions(ListArchivedWorkflowExecutionsRequest) -> ListArchivedWorkflowExecutionsResponse: "ListArchivedWorkflowExecutions is not implemented",
                     unless |request| request.page_size < i32::MAX => "Cluster is not configured for visibility archival.";
                 create_schedule(CreateScheduleRequest) -> CreateScheduleResponse: "CreateSchedule is not implemented",

@@ -202,6 +202,18 @@ pub(crate) fn terminate(
     blob(request.details.as_ref(), limits)
 }
 
+/// ResetWorkflowExecution.
+pub(crate) fn reset(
+    request: &wire::ResetWorkflowExecutionRequest,
+    limits: &Limits,
+) -> Result<(), Status> {
+    if request.request_id.is_empty() {
+        return Err(invalid("RequestId is not set on request."));
+    }
+    id_length(&request.request_id, "RequestId", limits)?;
+    execution(&request.namespace, request.workflow_execution.as_ref()).map(|_| ())
+}
+
 /// QueryWorkflow.
 pub(crate) fn query(
     request: &wire::QueryWorkflowRequest,

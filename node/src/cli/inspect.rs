@@ -286,6 +286,7 @@ fn record_kind(record: &Record) -> &'static str {
         Record::Child(_) => "child",
         Record::External(_) => "external",
         Record::Message(_) => "message",
+        Record::BranchUse(_) => "branch_use",
     }
 }
 

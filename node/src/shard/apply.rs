@@ -87,6 +87,7 @@ impl Machine {
             reply,
             changes,
             effects,
+            transitions: _,
         } = match caught {
             Ok(applied) => applied.map_err(Fault::new)?,
             Err(panic) => panicked(core, &view, proposed, &*panic),
@@ -146,6 +147,7 @@ fn panicked(
         reply: Err(Refusal::Quarantined(format!("internal error: {reason}"))),
         changes: Changes::new(),
         effects: Vec::new(),
+        transitions: Vec::new(),
     }
 }
 
@@ -188,6 +190,7 @@ fn run_of(view: &dyn Tables, mutation: &Mutation) -> Option<RunRef> {
         | Mutation::DeleteWorkflowExecution(_)
         | Mutation::ClaimTask(_)
         | Mutation::ResetStickyTaskQueue(_)
+        | Mutation::ResetWorkflowExecution(_)
         | Mutation::ShutdownWorker { .. }
         | Mutation::AbandonStickyQueue(_)
         | Mutation::QuarantineRun { .. }
@@ -272,10 +275,18 @@ impl StateMachine for Machine {
         stage: Box<dyn SnapshotStage>,
         read: &mut dyn FnMut(u64, u64) -> Result<Vec<Committed>, Fault>,
     ) -> Result<(), Fault> {
-        let applied = self.core.store.applied().map_or(0, |position| position.index);
+        let applied = self
+            .core
+            .store
+            .applied()
+            .map_or(0, |position| position.index);
         self.install(stage)?;
         let mut next = *self.core.applied.borrow() + 1;
-        tracing::warn!(from = next, to = applied, "the state is rebuilt: the log is applied again");
+        tracing::warn!(
+            from = next,
+            to = applied,
+            "the state is rebuilt: the log is applied again"
+        );
         self.again = true;
         while next <= applied {
             let batch = read(next, applied + 1)?;

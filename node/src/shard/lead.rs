@@ -1,8 +1,8 @@
 //! Taking office and leaving it. Office is leadership that serves: everything committed before is
 //! applied, cluster time is known, the cluster is bootstrapped.
 
-use super::{mark, soundness};
 use super::{Class, Core, Unavailable};
+use super::{mark, soundness};
 use crate::{outbox, timers};
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;

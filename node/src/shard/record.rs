@@ -49,6 +49,7 @@ impl state::Record for StateRecord {
             | Record::ActivityById(_)
             | Record::UserTimer(_)
             | Record::Request(_)
+            | Record::BranchUse(_)
             | Record::Due(_)
             | Record::QueueTask(_)
             | Record::Visibility(_)

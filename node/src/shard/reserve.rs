@@ -93,6 +93,11 @@ pub(super) fn wanted(view: &View, mutation: &Mutation) -> Queues {
             Some(Record::Message(message)) => delivered(view, message),
             Some(_) | None => Ok(Vec::new()),
         },
+        Mutation::ResetWorkflowExecution(request) => {
+            let named = request.workflow_execution.clone().unwrap_or_default();
+            let run = current(view, &request.namespace, &named.workflow_id, "")?;
+            Ok(run.map(|run| normal_queue(&run)).into_iter().collect())
+        }
         Mutation::AbandonStickyQueue(queue) => abandoned(view, queue),
         Mutation::Bootstrap { .. }
         | Mutation::SetConfig { .. }

@@ -42,7 +42,10 @@ pub(super) struct Soundness {
 /// A majority at any mark tells who is right; among the others the newest mark with two reports
 /// tells whether there is a majority at all.
 fn judge(voters: &BTreeSet<u64>, reports: &BTreeMap<u64, Digests>) -> Verdict {
-    let indexes: BTreeSet<u64> = reports.values().flat_map(|own| own.keys().copied()).collect();
+    let indexes: BTreeSet<u64> = reports
+        .values()
+        .flat_map(|own| own.keys().copied())
+        .collect();
     let majority = voters.len() / 2 + 1;
     let mut verdict = Verdict::default();
     let mut undecided = None;
@@ -53,8 +56,7 @@ fn judge(voters: &BTreeSet<u64>, reports: &BTreeMap<u64, Digests>) -> Verdict {
                 nodes.entry(*digest).or_default().insert(*node);
             }
         }
-        let has_majority =
-            |nodes: &&BTreeSet<u64>| nodes.intersection(voters).count() >= majority;
+        let has_majority = |nodes: &&BTreeSet<u64>| nodes.intersection(voters).count() >= majority;
         if let Some(right) = nodes.values().find(has_majority) {
             verdict.sound.extend(right);
             let wrong = nodes.values().filter(|nodes| *nodes != right).flatten();
@@ -194,7 +196,10 @@ pub(super) async fn hand_over(core: &Core) {
     let Some(raft) = core.raft() else { return };
     tracing::error!("this node's state is not that of the majority: it leaves the leadership");
     while core.in_minority() && core.leads() {
-        if !raft.transfer_leader(super::stand::successor(core), TRANSFER).await {
+        if !raft
+            .transfer_leader(super::stand::successor(core), TRANSFER)
+            .await
+        {
             sleep(PAUSE).await;
         }
     }

@@ -2,6 +2,7 @@
 
 use super::{Report, for_each};
 use crate::event::Attributes;
+use crate::read;
 use crate::reply::Fault;
 use crate::tables::{Record, Run, Tables, keys};
 use prost::Message;
@@ -11,12 +12,25 @@ use steadfast_proto::temporal::history::v1::{History, HistoryEvent};
 
 pub(super) fn check(tables: &dyn Tables, run: &Run, report: &mut Report) -> Result<(), Fault> {
     let name = || format!("{}/{}", run.run.workflow_id, run.run.number);
-    if run.branches.len() > 1 {
-        // A shared prefix lies with the run that wrote it.
-        return Ok(());
-    }
     let mut events: Vec<HistoryEvent> = Vec::new();
     let mut bytes = 0_usize;
+    if let [shared @ .., _] = run.branches.as_slice()
+        && let Some(last) = shared.last()
+    {
+        // A shared prefix lies with the runs that wrote it.
+        let mut next = Some(1);
+        while let Some(from) = next {
+            let most = read::history::PAGE_BATCHES_MAX;
+            let Ok(page) = read::history::forward(tables, run, from, last.until, most) else {
+                report.require(false, || format!("{}: a shared event is missing", name()));
+                return Ok(());
+            };
+            next = page.next;
+            bytes += page.events.len();
+            let decoded = History::decode(page.events).unwrap_or_default();
+            events.extend(decoded.events);
+        }
+    }
     for_each(tables, &keys::history_prefix(&run.run), |_, record| {
         if let Record::HistoryBatch(batch) = record {
             bytes += batch.events.len();

@@ -1,5 +1,6 @@
 //! CANCEL_TIMER: a pending one, or one that fired without the workflow having seen it.
 
+use super::timer::table;
 use super::{CommandError, CommandHead, Completion};
 use crate::event::Attributes;
 use crate::execution::Execution;
@@ -47,10 +48,17 @@ fn take_timer(execution: &mut Execution<'_, '_>, timer_id: &str) -> Result<Optio
             };
             execution.remove_due(timer.fire_at, &kind);
             execution.set.delete(key);
+            execution.set.took(&table::CANCELED);
             execution.run.pending_timers = execution.run.pending_timers.saturating_sub(1);
             Ok(Some(started_event_id))
         }
         Some(other) => Err(crate::tables::wrong_record(other)),
-        None => execution.take_buffered_timer_fired(timer_id),
+        None => {
+            let taken = execution.take_buffered_timer_fired(timer_id)?;
+            if taken.is_some() {
+                execution.set.took(&table::TAKEN_BACK);
+            }
+            Ok(taken)
+        }
     }
 }

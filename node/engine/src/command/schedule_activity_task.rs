@@ -80,6 +80,7 @@ pub(super) fn apply(
     let event = Attributes::ActivityTaskScheduledEventAttributes(scheduled.clone());
     let event_id = execution.add_event(head.event(event));
     let pending = activity::schedule(execution, event_id, scheduled);
+    execution.set.took(&activity::table::SCHEDULED);
     if eager {
         let task = activity::start_eagerly(execution, pending, &completion.request.identity);
         completion.eager_activities.push(task);

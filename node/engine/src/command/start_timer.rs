@@ -1,5 +1,6 @@
 //! START_TIMER.
 
+use super::timer::table;
 use super::{CommandError, CommandHead, Completion};
 use crate::event::Attributes;
 use crate::execution::Execution;
@@ -54,6 +55,7 @@ pub(super) fn apply(
             fire_at,
         }),
     );
+    execution.set.took(&table::STARTED);
     execution.run.pending_timers += 1;
     execution.add_due(
         fire_at,

@@ -1,21 +1,29 @@
 //! Activities of a run: what each state may become, and what that writes.
 //!
-//! | from | what happens | to | events |
-//! |---|---|---|---|
-//! | - | the command | queued, or started for a waiting poller | Scheduled |
-//! | queued | a claim | started | none |
-//! | started | its poller had left | queued, same attempt | none |
-//! | started | heartbeat | started | none |
-//! | started | fails or times out, may be retried | back-off, next attempt | none |
-//! | back-off | its time comes | queued, or started | none |
-//! | started | completes, fails, times out, is canceled | closed | Started, then the closing one |
-//! | queued, back-off | cancel request | closed | CancelRequested, Canceled |
-//! | queued | schedule-to-start or -close time-out | closed | TimedOut |
-//! | any | completed by id | closed | Started, Completed |
-//!
 //! The Started event is written just before the closing event, with the time at which the last
 //! attempt started: attempts before it leave no event. While a worker has the workflow task both
 //! are buffered.
+
+pub(crate) mod table {
+    crate::transition::transitions! { "activity":
+        SCHEDULED: "-" => "queued", "SCHEDULE_ACTIVITY_TASK", "Scheduled";
+        RESTORED: "-" => "queued", "a reset to a point where it was pending", "";
+        STARTED: "queued" => "started", "a claim", "";
+        STARTED_EAGERLY: "queued" => "started", "the completion that scheduled it asks for it", "";
+        PUT_BACK: "started" => "queued", "its poller had left; same attempt", "";
+        HEARTBEAT: "started" => "started", "a heartbeat", "";
+        CANCEL_REQUESTED: "started" => "started", "REQUEST_CANCEL_ACTIVITY_TASK", "CancelRequested";
+        CANCELED_WAITING: "queued, back-off" => "-", "REQUEST_CANCEL_ACTIVITY_TASK", "CancelRequested, Canceled";
+        BACKED_OFF: "started" => "back-off", "the attempt fails or times out and may be retried", "";
+        NEXT_ATTEMPT: "back-off" => "queued", "its time comes", "";
+        COMPLETED: "started" => "-", "completed", "Started, Completed";
+        COMPLETED_WAITING: "queued, back-off" => "-", "completed by id", "Started, Completed";
+        FAILED: "started" => "-", "fails for good", "Started, Failed";
+        CANCELED: "started" => "-", "canceled by its worker", "Started, Canceled";
+        TIMED_OUT: "started" => "-", "times out for good", "Started, TimedOut";
+        TIMED_OUT_WAITING: "queued, back-off" => "-", "schedule-to-start or -close time-out", "TimedOut";
+    }
+}
 
 mod ending;
 mod target;
@@ -141,7 +149,7 @@ pub(crate) fn dispatch(
     if let Some(reservation) = task_queue::take_reservation(execution.set, &queue)? {
         // The claim counts as a transition of its own, as when a poll makes it.
         execution.run.state_transitions += 1;
-        let task = start(execution, activity, Starter::from(&reservation));
+        let task = claim(execution, activity, Starter::from(&reservation));
         let task = Box::new(AssignedTask::Activity(task));
         execution
             .set
@@ -181,6 +189,7 @@ pub(crate) fn start_eagerly(
         poll,
         version: WorkerVersion::default(),
     };
+    execution.set.took(&table::STARTED_EAGERLY);
     AssignedTask::Activity(start(execution, activity, starter))
 }
 
@@ -197,8 +206,17 @@ pub(crate) fn claimable(
     Ok(activity.filter(|activity| activity.state == ActivityState::Queued { task: sequence }))
 }
 
-/// QUEUED becomes RUNNING. The caller has seen to the queue's entry.
-pub(crate) fn start(
+/// QUEUED becomes RUNNING for a poll. The caller has seen to the queue's entry.
+pub(crate) fn claim(
+    execution: &mut Execution<'_, '_>,
+    activity: Box<Activity>,
+    starter: Starter,
+) -> AssignedActivityTask {
+    execution.set.took(&table::STARTED);
+    start(execution, activity, starter)
+}
+
+fn start(
     execution: &mut Execution<'_, '_>,
     mut activity: Box<Activity>,
     starter: Starter,
@@ -262,6 +280,7 @@ pub(crate) fn put_back(
     execution: &mut Execution<'_, '_>,
     mut activity: Box<Activity>,
 ) -> Result<(), Fault> {
+    execution.set.took(&table::PUT_BACK);
     timeout::disarm_started(execution, &mut activity);
     activity.state = ActivityState::Queued { task: 0 };
     clear_start(&mut activity);
@@ -275,6 +294,7 @@ pub(crate) fn heartbeat(
     mut activity: Box<Activity>,
     details: Option<&steadfast_proto::temporal::common::v1::Payloads>,
 ) {
+    execution.set.took(&table::HEARTBEAT);
     activity.heartbeat_details = details.cloned().map(Proto);
     activity.heartbeat_at = execution.set.now;
     put(execution, activity);
@@ -287,6 +307,7 @@ pub(crate) fn note_cancel_request(
     mut activity: Box<Activity>,
     event_id: i64,
 ) {
+    execution.set.took(&table::CANCEL_REQUESTED);
     activity.cancel_requested_event_id = event_id;
     put(execution, activity);
 }

@@ -3,6 +3,7 @@
 //! comes last.
 
 use super::{Execution, child};
+use crate::command::timer;
 use crate::event::{Attributes, NewEvent};
 use crate::reply::Fault;
 use crate::tables::{BufferedEvent, Key, Record, RequestRecord, keys};
@@ -173,6 +174,7 @@ impl Execution<'_, '_> {
                 let initiated_event_id = attributes.initiated_event_id;
                 self.note_child_started(initiated_event_id, event_id)?;
             }
+            Some(Attributes::TimerFiredEventAttributes(_)) => self.set.took(&timer::table::SEEN),
             Some(Attributes::WorkflowExecutionSignaledEventAttributes(attributes)) => {
                 let request_id = attributes.request_id.clone();
                 self.remember_request(&request_id, EventType::WorkflowExecutionSignaled, event_id);

@@ -1,6 +1,7 @@
 //! Closing a run.
 
 use super::Execution;
+use crate::command::timer;
 use crate::event::NewEvent;
 use crate::reply::Fault;
 use crate::tables::{CloseState, DueKind, Record, keys};
@@ -82,6 +83,7 @@ impl Execution<'_, '_> {
             };
             self.remove_due(timer.fire_at, &kind);
             self.set.delete(key);
+            self.set.took(&timer::table::DROPPED);
             self.run.pending_timers = self.run.pending_timers.saturating_sub(1);
         }
         Ok(())

@@ -106,7 +106,7 @@ impl<'set, 'tables> Execution<'set, 'tables> {
     }
 }
 
-fn new_run(opening: &Opening, now: Timestamp) -> Run {
+pub(super) fn new_run(opening: &Opening, now: Timestamp) -> Run {
     let started = &opening.started;
     let fields = |map: Option<&BTreeMap<String, Payload>>| -> BTreeMap<String, Proto<Payload>> {
         let copy = |(name, payload): (&String, &Payload)| (name.clone(), Proto::detached(payload));
@@ -160,6 +160,7 @@ fn new_run(opening: &Opening, now: Timestamp) -> Run {
         pending_cancel_requests: 0,
         closes_children: false,
         workflow_task: None,
+        dropped_task: None,
         next_workflow_task: 1,
         next_claim: 1,
         last_completed_started_event_id: 0,
@@ -176,6 +177,9 @@ fn new_run(opening: &Opening, now: Timestamp) -> Run {
         continued_failure: started.continued_failure.as_ref().map(Proto::detached),
         quarantined: String::new(),
         updates: UpdateCounts::default(),
+        reset_run_id: String::new(),
+        reset_request_id: String::new(),
+        original_started_at: now,
     }
 }
 

@@ -1,5 +1,26 @@
 //! The workflow task of a run: scheduling it and handing it to a worker. Its ends are in `ends`.
 
+pub(crate) mod table {
+    crate::transition::transitions! { "workflow task":
+        SCHEDULED: "-" => "scheduled", "something the workflow has to see", "Scheduled";
+        SCHEDULED_TRANSIENT: "-" => "scheduled, transient", "a failure or time-out before", "";
+        STARTED: "scheduled" => "started", "a poll, or the answer of a call", "Started";
+        STARTED_TRANSIENT: "scheduled, transient" => "started, transient", "a poll", "";
+        MADE_ORDINARY: "scheduled, transient" => "started", "a poll, after events have come", "Scheduled, Started";
+        COMPLETED: "started" => "-", "its worker answers", "Completed";
+        COMPLETED_TRANSIENT: "started, transient" => "-", "its worker answers", "Scheduled, Started, Completed";
+        FAILED: "started" => "-", "its worker fails it, or its commands are bad", "Failed";
+        FAILED_TRANSIENT: "started, transient" => "-", "its worker fails it, or its commands are bad", "";
+        TIMED_OUT: "started" => "-", "start-to-close time-out", "TimedOut";
+        TIMED_OUT_TRANSIENT: "started, transient" => "-", "start-to-close time-out", "";
+        TIMED_OUT_STICKY: "scheduled" => "-", "schedule-to-start time-out of a sticky queue", "TimedOut";
+        MOVED: "scheduled" => "scheduled", "its sticky queue has no poller", "";
+        PUT_BACK: "started" => "started", "its poller had left; the next one gets it", "";
+        DROPPED: "scheduled" => "-", "the run closes", "";
+        FAILED_BY_RESET: "scheduled, started" => "-", "a reset to this task", "Started, Failed";
+    }
+}
+
 mod ends;
 mod speculative;
 
@@ -32,7 +53,7 @@ const GROWS_FROM_ATTEMPT: i32 = 4;
 const GROWTH_FIRST: Span = Span::seconds(5);
 const GROWTH_MAX: Span = Span::seconds(600);
 /// Request id in the started event of a task that no poll took.
-const INLINE_REQUEST_ID: &str = "request-from-RespondWorkflowTaskCompleted";
+pub(crate) const INLINE_REQUEST_ID: &str = "request-from-RespondWorkflowTaskCompleted";
 
 impl Execution<'_, '_> {
     /// Schedules a workflow task unless one is pending, the run has closed or its first task still
@@ -100,9 +121,13 @@ impl Execution<'_, '_> {
         match task.kind {
             WorkflowTaskKind::Normal => {
                 task.scheduled_event_id = self.add_event(self.scheduled_attributes(&task));
+                self.set.took(&table::SCHEDULED);
             }
-            WorkflowTaskKind::Transient => {}
-            WorkflowTaskKind::Speculative => self.leaves_no_trace = true,
+            WorkflowTaskKind::Transient => self.set.took(&table::SCHEDULED_TRANSIENT),
+            WorkflowTaskKind::Speculative => {
+                self.leaves_no_trace = true;
+                self.set.took(&table::SCHEDULED_SPECULATIVE);
+            }
         }
         if !task.schedule_to_start.is_zero() {
             let at = task.scheduled_at.after(task.schedule_to_start);
@@ -241,7 +266,15 @@ impl Execution<'_, '_> {
                 .assigned_again()?
                 .ok_or_else(|| Fault::Decode("no task".to_owned()));
         }
+        let was_ordinary = task.kind == WorkflowTaskKind::Normal;
         self.make_ordinary(&mut task);
+        self.set.took(match task.kind {
+            WorkflowTaskKind::Normal if was_ordinary => &table::STARTED,
+            WorkflowTaskKind::Normal => &table::MADE_ORDINARY,
+            WorkflowTaskKind::Transient | WorkflowTaskKind::Speculative => {
+                &table::STARTED_TRANSIENT
+            }
+        });
         task.phase = WorkflowTaskPhase::Started { at: now, claim };
         identity.clone_into(&mut task.identity);
         task.poll = poll;

@@ -97,6 +97,7 @@ fn delete_run(set: &mut WriteSet<'_>, run: &RunRef) -> Result<bool, Fault> {
         }
         delete_row(set, &record);
         set.delete(keys::run_key(run));
+        give_branches_back(set, &record)?;
     }
     delete_slice(set, run)
 }
@@ -108,8 +109,46 @@ fn delete_row(set: &mut WriteSet<'_>, run: &Run) {
     set.delete(key);
 }
 
+/// A run that began with parts of other runs' histories is gone. Where it was the last to need such
+/// a part, and the run that wrote it is gone, a due item sees to the deletion of the part.
+fn give_branches_back(set: &mut WriteSet<'_>, run: &Run) -> Result<(), Fault> {
+    for part in &run.branches {
+        if part.branch == run.run.number {
+            continue;
+        }
+        let branch = RunRef {
+            number: part.branch,
+            ..run.run.clone()
+        };
+        set.delete(keys::branch_use_key(&branch, run.run.number));
+        let uses = keys::branch_use_prefix(&branch);
+        let is_used = !set.scan_prefix(&uses, 1, false)?.is_empty();
+        if !is_used && set.run(&branch)?.is_none() {
+            let (at, kind) = (set.now, DueKind::Retention);
+            let key = keys::due_key(at, &branch, &kind);
+            set.put(key, Record::Due(Due { run: branch, kind }));
+            set.effects.push(Effect::DueAt(at));
+        }
+    }
+    Ok(())
+}
+
 fn delete_slice(set: &mut WriteSet<'_>, run: &RunRef) -> Result<bool, Fault> {
-    let records = set.scan_prefix(&run_prefix(run), SLICE_RECORDS + 1, false)?;
+    let uses = keys::branch_use_prefix(run);
+    let is_used = !set.scan_prefix(&uses, 1, false)?.is_empty();
+    let records = if is_used {
+        // Another run begins with this one's history, which goes with the last such run.
+        let (start, after) = (
+            run_prefix(run),
+            keys::prefix_end(&keys::history_prefix(run)),
+        );
+        let mut records = set.scan(&start, &uses, SLICE_RECORDS + 1, false)?;
+        let end = keys::prefix_end(&start);
+        records.extend(set.scan(&after, &end, SLICE_RECORDS + 1, false)?);
+        records
+    } else {
+        set.scan_prefix(&run_prefix(run), SLICE_RECORDS + 1, false)?
+    };
     let more = records.len() > SLICE_RECORDS;
     for (key, _) in records.into_iter().take(SLICE_RECORDS) {
         set.delete(key);

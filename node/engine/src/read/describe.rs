@@ -167,7 +167,7 @@ fn execution_config(run: &Run) -> workflow::WorkflowExecutionConfig {
 }
 
 fn pending_workflow_task(run: &Run) -> Option<workflow::PendingWorkflowTaskInfo> {
-    let task = run.workflow_task.as_ref()?;
+    let task = run.workflow_task.as_ref().or(run.dropped_task.as_ref())?;
     let (state, started_time) = match task.phase {
         WorkflowTaskPhase::Scheduled { .. } => (PendingWorkflowTaskState::Scheduled, None),
         WorkflowTaskPhase::Started { at, .. } => {
@@ -189,11 +189,14 @@ fn extended_info(run: &Run) -> workflow::WorkflowExecutionExtendedInfo {
         event_id: 1,
         buffered: false,
     };
+    let is_reset_run = run.original_execution_run_id != run.run_id;
     workflow::WorkflowExecutionExtendedInfo {
         execution_expiration_time: set(run.times.execution_expires_at),
         run_expiration_time: set(run.times.run_expires_at),
         cancel_requested: run.cancel_requested,
-        original_start_time: Some(run.times.started_at.to_proto()),
+        original_start_time: Some(run.original_started_at.to_proto()),
+        last_reset_time: is_reset_run.then(|| run.times.started_at.to_proto()),
+        reset_run_id: run.reset_run_id.clone(),
         request_id_infos: BTreeMap::from([(run.start_request_id.clone(), started)]),
         ..Default::default()
     }

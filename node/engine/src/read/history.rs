@@ -219,6 +219,36 @@ impl PageBuilder {
     }
 }
 
+/// Whether an event is the first of a transaction. The start of a workflow task is one of its own
+/// even where it was written together with what scheduled it, because a poll could as well have
+/// taken it later; not where the call that scheduled the task answered with it.
+///
+/// # Errors
+/// [`Fault`] when storage is broken.
+pub fn begins_transaction(tables: &dyn Tables, run: &Run, event_id: i64) -> Result<bool, Fault> {
+    let Some(part) = part_containing(tables, run, event_id)? else {
+        return Ok(false);
+    };
+    if part.first_event_id == event_id {
+        return Ok(true);
+    }
+    let offset = event_id - part.first_event_id;
+    if offset != part.count - 1 {
+        return Ok(false);
+    }
+    let last = slice_events(&part.events, offset, 1)?;
+    let last = history::History::decode(last).map_err(|error| Fault::Decode(error.to_string()))?;
+    let attributes = last
+        .events
+        .into_iter()
+        .next()
+        .and_then(|event| event.attributes);
+    Ok(
+        matches!(attributes, Some(Attributes::WorkflowTaskStartedEventAttributes(started))
+        if started.request_id != crate::execution::INLINE_REQUEST_ID),
+    )
+}
+
 /// The branch that holds an event, and the last event that the run takes from it.
 fn branch_of(run: &Run, event_id: i64) -> Option<(RunRef, i64)> {
     let part = run.branches.iter().find(|part| part.until >= event_id)?;

@@ -23,6 +23,28 @@ pub struct BufferedEvent {
     pub event: Bytes,
 }
 
+/// A run begins with a part of another's history: that part stays for as long as it does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BranchUse {
+    /// The last event of the part.
+    pub until: i64,
+}
+
+/// Key of a use, among the keys of the run that wrote the branch.
+#[must_use]
+pub fn branch_use_key(branch: &RunRef, user_number: u64) -> Key {
+    run_writer(branch, 9)
+        .byte(run_family::BRANCH_USE)
+        .u64(user_number)
+        .done()
+}
+
+/// All uses of a branch.
+#[must_use]
+pub fn branch_use_prefix(branch: &RunRef) -> Key {
+    run_writer(branch, 1).byte(run_family::BRANCH_USE).done()
+}
+
 /// Key of a batch. A branch is the number of the run that wrote it; its batches lie among that
 /// run's keys, so a reset run reads its base's prefix there.
 #[must_use]

@@ -22,7 +22,8 @@ pub(crate) mod run_family {
     pub(crate) const OPEN_UPDATE: u8 = 7;
     pub(crate) const CHILD: u8 = 8;
     pub(crate) const EXTERNAL: u8 = 9;
-    pub(crate) const HISTORY: u8 = 10;
+    pub(crate) const BRANCH_USE: u8 = 10;
+    pub(crate) const HISTORY: u8 = 11;
 }
 
 /// Families of the local indexes.

@@ -81,6 +81,9 @@ pub struct Run {
 
     /// The pending workflow task; `None` when nothing is scheduled.
     pub workflow_task: Option<WorkflowTask>,
+    /// The workflow task that waited when the run was closed from outside; describe goes on showing
+    /// it.
+    pub dropped_task: Option<WorkflowTask>,
     /// Number for the next workflow task of this run; starts at 1.
     pub next_workflow_task: u64,
     /// Number for the next claim of a task of this run; starts at 1.
@@ -113,6 +116,12 @@ pub struct Run {
     pub quarantined: String,
     /// Workflow updates.
     pub updates: UpdateCounts,
+    /// The run that a reset of this one made last; empty when there is none.
+    pub reset_run_id: String,
+    /// Request id of the reset that made this run; empty when none did.
+    pub reset_request_id: String,
+    /// Start of the run whose history this one began with: its own, or a reset's first base.
+    pub original_started_at: Timestamp,
 }
 
 /// Answer of the last accepted workflow-task completion.

@@ -5,6 +5,7 @@ use crate::effect::Effect;
 use crate::id::{NamespaceNumber, Reservation, RunRef};
 use crate::reply::Fault;
 use crate::time::Timestamp;
+use crate::transition::Transition;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -24,6 +25,8 @@ pub struct WriteSet<'tables> {
     changes: Changes,
     /// Duties of the shell, in order.
     pub effects: Vec<Effect>,
+    /// Rows of the transition tables that were taken.
+    pub(crate) transitions: Vec<&'static Transition>,
     /// Waiting pollers not yet used.
     pub reservations: Vec<Reservation>,
     /// Cluster time of this mutation.
@@ -81,6 +84,7 @@ impl<'tables> WriteSet<'tables> {
             tables,
             changes,
             effects,
+            transitions: Vec::new(),
             reservations,
             now,
             meta,
@@ -140,6 +144,11 @@ impl<'tables> WriteSet<'tables> {
     pub fn delete(&mut self, key: Key) {
         self.changes.insert(key, None);
         assert!(self.changes.len() <= RECORDS_MAX, "a mutation is bounded");
+    }
+
+    /// Notes that a row of a transition table was taken.
+    pub(crate) fn took(&mut self, row: &'static Transition) {
+        self.transitions.push(row);
     }
 
     /// Whether so much was written that a list of commands has to stop.
@@ -207,6 +216,7 @@ impl<'tables> WriteSet<'tables> {
     pub fn rollback(&mut self) {
         self.changes.clear();
         self.effects.clear();
+        self.transitions.clear();
         self.reservations.clone_from(&self.reservations_before);
         self.meta = self.meta_before.clone();
         self.meta.applied_at = self.now;

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use steadfast_engine::id::{NamespaceNumber, TaskKind};
 use steadfast_engine::mutation::{ActivityTarget, ExecutionTarget, Mutation, TaskToken};
 use steadfast_engine::proto::Proto;
-use steadfast_engine::resume;
 use steadfast_engine::tables::{Record, keys};
 use steadfast_engine::time::Span;
+use steadfast_engine::{read, resume};
 use steadfast_proto::temporal::command::v1::command::Attributes;
 use steadfast_proto::temporal::command::v1::{
     Command, CompleteWorkflowExecutionCommandAttributes,
@@ -32,6 +32,7 @@ impl History {
             0..=9 => self.start(),
             10..=14 => self.signal(),
             15 => self.cancel(),
+            16 if self.chance(50) => self.reset(),
             16 => self.terminate(),
             17 => self.of_namespaces(),
             18 => self.rare(),
@@ -114,6 +115,36 @@ impl History {
                 ..Default::default()
             },
         ))
+    }
+
+    /// Mostly a point that holds: early ids are in each history.
+    fn reset(&mut self) -> Mutation {
+        let workflow_id = self.workflow_id();
+        let current =
+            read::target::current_run(&self.leader, NamespaceNumber(2), &workflow_id).unwrap();
+        let (next, original) = current.map_or((9, String::new()), |run| {
+            (run.next_event_id, run.original_execution_run_id.clone())
+        });
+        let at = match self.number(3) {
+            0 => 4,
+            _ => 3 + self.number(next),
+        };
+        let run_id = if self.chance(30) {
+            original
+        } else {
+            String::new()
+        };
+        Mutation::ResetWorkflowExecution(Proto(wire::ResetWorkflowExecutionRequest {
+            namespace: "default".into(),
+            workflow_execution: Some(WorkflowExecution {
+                workflow_id,
+                run_id,
+            }),
+            reason: "reset".into(),
+            workflow_task_finish_event_id: at,
+            request_id: format!("reset-{}", self.step),
+            ..Default::default()
+        }))
     }
 
     fn terminate(&mut self) -> Mutation {

@@ -202,6 +202,14 @@ fn workflow_task(line: Line, attributes: &Attributes) -> Line {
                 .number("started", event.started_event_id)
                 .text("cause", &format!("{cause:?}"))
                 .failure("failure", event.failure.as_ref())
+                .text(
+                    "by",
+                    if event.base_run_id.is_empty() {
+                        ""
+                    } else {
+                        &event.identity
+                    },
+                )
         }
         Attributes::WorkflowTaskTimedOutEventAttributes(event) => {
             let timeout = TimeoutType::try_from(event.timeout_type).unwrap();

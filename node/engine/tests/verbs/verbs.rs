@@ -20,6 +20,7 @@ use steadfast_engine::effect::{AssignedTask, Effect};
 use steadfast_engine::id::{PollId, QueueKey, Reservation, RunRef, TaskKind, WorkerVersion};
 use steadfast_engine::mutation::{Mutation, TaskToken};
 use steadfast_engine::tables::Record;
+use steadfast_engine::transition::Transition;
 use steadfast_engine::{Refusal, Reply, Timestamp, read, resume};
 use steadfast_proto::temporal::common::v1::{Payload, Payloads};
 
@@ -38,8 +39,8 @@ pub(crate) struct Script {
     output: String,
 }
 
-/// Runs a script and answers its transcript.
-pub(crate) fn run(name: &str, text: &str) -> String {
+/// Runs a script and answers its transcript, and the rows of transition tables that it took.
+pub(crate) fn run(name: &str, text: &str) -> (String, BTreeSet<Transition>) {
     let world = World::new();
     let started_at = world.now;
     let mut script = Script {
@@ -70,7 +71,7 @@ pub(crate) fn run(name: &str, text: &str) -> String {
         step(&mut script, &Args::parse(line, &context), &below);
         script.check_resume(&context);
     }
-    script.output
+    (script.output, script.world.taken)
 }
 
 fn step(script: &mut Script, args: &Args, below: &[String]) {
@@ -80,6 +81,7 @@ fn step(script: &mut Script, args: &Args, below: &[String]) {
         "signal_with_start" => workflow::signal_with_start(script, args),
         "cancel" => workflow::cancel(script, args),
         "terminate" => workflow::terminate(script, args),
+        "reset" => workflow::reset(script, args),
         "delete" => workflow::delete(script, args),
         "update" => update::update(script, args),
         "update_with_start" => update::update_with_start(script, args),

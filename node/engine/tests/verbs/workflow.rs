@@ -163,6 +163,41 @@ pub(super) fn terminate(script: &mut Script, args: &Args) {
     script.apply(Mutation::TerminateWorkflowExecution(Proto(request)));
 }
 
+/// `reset [ID] at= nth= reason= request= exclude=1,2 reapply=`: to the workflow task that finishes with
+/// event `at`; `nth` counts the runs from the oldest.
+pub(super) fn reset(script: &mut Script, args: &Args) {
+    let workflow_id = args.name_or("wf");
+    let nth: usize = args.number("nth");
+    let runs = script.world.runs().into_iter();
+    let mut runs = runs.filter(|run| run.run.workflow_id == workflow_id);
+    let run_id = nth
+        .checked_sub(1)
+        .and_then(|before| runs.nth(before))
+        .map_or_else(String::new, |run| run.run_id);
+    let exclude = args.get_or("exclude", "");
+    let exclude = exclude.split(',').filter_map(|number| number.parse().ok());
+    #[expect(deprecated, reason = "clients still send the reapply type")]
+    let request = wire::ResetWorkflowExecutionRequest {
+        namespace: args.get_or("namespace", "default"),
+        workflow_execution: Some(WorkflowExecution {
+            workflow_id,
+            run_id,
+        }),
+        reason: args.get_or("reason", "reset"),
+        workflow_task_finish_event_id: args.number("at"),
+        request_id: request_id(script, args),
+        reset_reapply_exclude_types: exclude.collect(),
+        reset_reapply_type: args.number("reapply"),
+        ..Default::default()
+    };
+    let reply = script.apply(Mutation::ResetWorkflowExecution(Proto(request)));
+    if let Some(Reply::Reset { run_id }) = reply {
+        let runs = script.world.runs();
+        let nth = runs.iter().position(|run| run.run_id == run_id);
+        script.say(format!("run {}", nth.map_or(0, |before| before + 1)));
+    }
+}
+
 /// `delete [ID]`: all slices.
 pub(super) fn delete(script: &mut Script, args: &Args) {
     let target = ExecutionTarget {

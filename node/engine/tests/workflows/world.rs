@@ -1,13 +1,15 @@
 //! A world of plain records to drive the engine in: no storage, no clock, no network.
 
 use crate::memory::Memory;
-use bytes::Bytes;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use steadfast_engine::check::check_state;
 use steadfast_engine::effect::Effect;
 use steadfast_engine::id::{Reservation, RunRef};
 use steadfast_engine::mutation::{Mutation, ProposalId, Proposed};
+use steadfast_engine::read::history;
 use steadfast_engine::tables::{Key, Record, Run, Tables, keys};
+use steadfast_engine::transition::Transition;
 use steadfast_engine::{Refusal, Reply, Timestamp, apply};
 use steadfast_proto::temporal::history::v1::{History, HistoryEvent};
 
@@ -17,6 +19,8 @@ pub(crate) struct World {
     pub(crate) memory: Memory,
     pub(crate) now: Timestamp,
     draws: u64,
+    /// Rows of the transition tables that were taken so far.
+    pub(crate) taken: BTreeSet<Transition>,
 }
 
 impl World {
@@ -27,6 +31,7 @@ impl World {
             memory: Memory::default(),
             now,
             draws: 0,
+            taken: BTreeSet::new(),
         };
         let bootstrap = Mutation::Bootstrap {
             cluster_id: "c".into(),
@@ -70,6 +75,7 @@ impl World {
             !delivers || applied.changes.len() <= 1_000,
             "a delivery is bounded (design D2)"
         );
+        self.taken.extend(applied.transitions.iter().copied());
         self.memory.merge(applied.changes);
         let violations = check_state(&self.memory).unwrap();
         assert!(violations.is_empty(), "{violations:#?}");
@@ -85,19 +91,18 @@ impl World {
         self.memory.0.values().filter_map(run).collect()
     }
 
-    /// The stored history of a run.
+    /// The history of a run, parts that it shares with others included, and its bytes.
     pub(crate) fn history(&self, run: &RunRef) -> (Vec<HistoryEvent>, i64) {
-        let prefix = keys::history_prefix(run);
-        let end = keys::prefix_end(&prefix);
-        let (mut events, mut bytes) = (Vec::new(), 0);
-        for (_, record) in self.memory.scan(&prefix, &end, usize::MAX, false).unwrap() {
-            let Record::HistoryBatch(batch) = &*record else {
-                panic!("{record:?}")
-            };
-            let history: History = prost::Message::decode(Bytes::clone(&batch.events)).unwrap();
-            assert_eq!(history.events.len(), usize::try_from(batch.count).unwrap());
-            bytes += i64::try_from(batch.events.len()).unwrap();
-            events.extend(history.events);
+        let run = steadfast_engine::read::run(&self.memory, run).unwrap();
+        let run = run.unwrap();
+        let (mut events, mut bytes, mut next) = (Vec::new(), 0, Some(1));
+        while let Some(from) = next {
+            let until = run.next_event_id - 1;
+            let page = history::forward(&self.memory, &run, from, until, 256).unwrap();
+            bytes += i64::try_from(page.events.len()).unwrap();
+            let decoded: History = prost::Message::decode(page.events).unwrap();
+            events.extend(decoded.events);
+            next = page.next;
         }
         (events, bytes)
     }

@@ -196,7 +196,10 @@ fn sync_all(dir: &Path) -> io::Result<()> {
 
 impl Index for SledIndex {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, IndexError> {
-        let value = self.database.get(key).map_err(|error| self.closed.failed("read", error))?;
+        let value = self
+            .database
+            .get(key)
+            .map_err(|error| self.closed.failed("read", error))?;
         Ok(value.map(|value| Bytes::copy_from_slice(&value)))
     }
 
@@ -236,6 +239,9 @@ impl Index for SledIndex {
     }
 
     fn flush(&self) -> Result<(), IndexError> {
-        self.database.flush().map(|_| ()).map_err(|error| self.closed.failed("flush", error))
+        self.database
+            .flush()
+            .map(|_| ())
+            .map_err(|error| self.closed.failed("flush", error))
     }
 }

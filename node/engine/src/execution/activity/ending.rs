@@ -1,6 +1,6 @@
 //! How an attempt ends: with the next attempt, or with the activity's closing event.
 
-use super::{clear_start, put, queue_of, timeout};
+use super::{clear_start, put, queue_of, table, timeout};
 use crate::event::{Attributes, NewEvent};
 use crate::execution::{Execution, poll_text};
 use crate::proto::Proto;
@@ -9,6 +9,7 @@ use crate::retry;
 use crate::tables::{Activity, ActivityState, keys};
 use crate::task_queue;
 use crate::time::Timestamp;
+use crate::transition::Transition;
 use prost::Message;
 use steadfast_proto::temporal::common::v1::Payloads;
 use steadfast_proto::temporal::enums::v1::RetryState;
@@ -37,6 +38,11 @@ pub(crate) fn complete(
     result: Option<Payloads>,
     identity: &str,
 ) -> Result<(), Fault> {
+    execution.set.took(ended(
+        activity,
+        &table::COMPLETED,
+        &table::COMPLETED_WAITING,
+    ));
     let started_event_id = add_started(execution, activity, Some(identity))?;
     let attributes = ActivityTaskCompletedEventAttributes {
         result,
@@ -68,6 +74,7 @@ pub(crate) fn fail(
             retry_state
         }
     };
+    execution.set.took(&table::FAILED);
     let started_event_id = add_started(execution, &activity, None)?;
     let attributes = ActivityTaskFailedEventAttributes {
         failure,
@@ -93,6 +100,9 @@ pub(crate) fn cancel(
     identity: &str,
 ) -> Result<(), Fault> {
     let started = matches!(activity.state, ActivityState::Started { .. });
+    execution
+        .set
+        .took(ended(activity, &table::CANCELED, &table::CANCELED_WAITING));
     let started_event_id = add_started(execution, activity, None)?;
     let attributes = ActivityTaskCanceledEventAttributes {
         details,
@@ -121,6 +131,11 @@ pub(super) fn time_out(
     if let Some(FailureInfo::TimeoutFailureInfo(info)) = &mut failure.failure_info {
         info.last_heartbeat_details = activity.heartbeat_details.clone().map(|details| details.0);
     }
+    execution.set.took(ended(
+        activity,
+        &table::TIMED_OUT,
+        &table::TIMED_OUT_WAITING,
+    ));
     failure.cause = activity.last_failure.clone().map(|last| Box::new(last.0));
     let started_event_id = add_started(execution, activity, None)?;
     let attributes = ActivityTaskTimedOutEventAttributes {
@@ -162,12 +177,25 @@ pub(super) fn retry(
         .map(Proto);
     activity.last_worker_identity = std::mem::take(&mut activity.started_identity);
     clear_start(&mut activity);
+    execution.set.took(&table::BACKED_OFF);
     activity.attempt += 1;
     activity.attempt_scheduled_at = until;
     activity.state = ActivityState::Backoff { until };
     timeout::arm_backoff(execution, &activity);
     put(execution, activity);
     Ok(())
+}
+
+/// The row by whether a worker has the activity.
+fn ended(
+    activity: &Activity,
+    started: &'static Transition,
+    waiting: &'static Transition,
+) -> &'static Transition {
+    match activity.state {
+        ActivityState::Started { .. } => started,
+        ActivityState::Queued { .. } | ActivityState::Backoff { .. } => waiting,
+    }
 }
 
 fn next_attempt(

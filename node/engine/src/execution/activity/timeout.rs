@@ -3,7 +3,7 @@
 //! Each item's key follows from the activity's record, so that it is taken out when it loses its
 //! meaning. The heartbeat's item stays where it is while heartbeats come, and moves when it is due.
 
-use super::{clear_start, dispatch, ending, load, put};
+use super::{clear_start, dispatch, ending, load, put, table};
 use crate::execution::Execution;
 use crate::reply::Fault;
 use crate::retry::timeout_name;
@@ -214,6 +214,7 @@ fn begin_attempt(
     execution: &mut Execution<'_, '_>,
     mut activity: Box<Activity>,
 ) -> Result<(), Fault> {
+    execution.set.took(&table::NEXT_ATTEMPT);
     activity.state = ActivityState::Queued { task: 0 };
     clear_start(&mut activity);
     arm_attempt(execution, &activity);

@@ -1,6 +1,7 @@
 //! How a workflow task ends: completed, failed, timed out, or put back.
 
 use super::super::Execution;
+use super::table;
 use crate::event::Attributes;
 use crate::id::WorkerVersion;
 use crate::reply::Fault;
@@ -34,6 +35,12 @@ impl Execution<'_, '_> {
     /// completed event is added by the caller, with what the worker sent.
     pub(crate) fn end_completed_task(&mut self) -> Option<WorkflowTask> {
         let mut task = self.end_task()?;
+        self.set.took(match task.kind {
+            WorkflowTaskKind::Normal => &table::COMPLETED,
+            WorkflowTaskKind::Transient | WorkflowTaskKind::Speculative => {
+                &table::COMPLETED_TRANSIENT
+            }
+        });
         if task.kind != WorkflowTaskKind::Normal {
             self.write_virtual_events(&mut task);
         }
@@ -51,6 +58,10 @@ impl Execution<'_, '_> {
             return;
         };
         self.write_speculative_events(&mut task, &failure.identity);
+        self.set.took(match task.kind {
+            WorkflowTaskKind::Normal => &table::FAILED,
+            WorkflowTaskKind::Transient | WorkflowTaskKind::Speculative => &table::FAILED_TRANSIENT,
+        });
         let cause = WorkflowTaskFailedCause::try_from(failure.cause).unwrap_or_default();
         self.note_problem(task.attempt, "WorkflowTaskFailed", &format!("{cause:?}"));
         if task.kind == WorkflowTaskKind::Normal {
@@ -90,6 +101,13 @@ impl Execution<'_, '_> {
                 },
             ));
         }
+        self.set.took(match task.kind {
+            _ if timeout == TimeoutType::ScheduleToStart => &table::TIMED_OUT_STICKY,
+            WorkflowTaskKind::Normal => &table::TIMED_OUT,
+            WorkflowTaskKind::Transient | WorkflowTaskKind::Speculative => {
+                &table::TIMED_OUT_TRANSIENT
+            }
+        });
         if timeout == TimeoutType::ScheduleToStart {
             self.run.sticky = None;
         } else {
@@ -150,6 +168,7 @@ impl Execution<'_, '_> {
         };
         let moves = task.sticky && sequence != 0;
         if moves {
+            self.set.took(&table::MOVED);
             let queue = self.workflow_queue(&task.queue);
             task_queue::remove(self.set, &queue, sequence);
             // A speculative task's time-out is not the sticky queue's: it stays.
@@ -189,6 +208,7 @@ impl Execution<'_, '_> {
         self.leaves_no_trace |= task.kind == WorkflowTaskKind::Speculative;
         self.run.next_claim += 1;
         self.dispatch = true;
+        self.set.took(&table::PUT_BACK);
         true
     }
 
@@ -222,7 +242,10 @@ impl Execution<'_, '_> {
                 ..TaskFailure::default()
             });
         }
-        self.end_task();
+        self.run.dropped_task = self.end_task();
+        if self.run.dropped_task.is_some() {
+            self.set.took(&table::DROPPED);
+        }
         self.flush_buffered()
     }
 }

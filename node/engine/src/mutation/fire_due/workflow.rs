@@ -1,5 +1,6 @@
 //! Due times of workflows: timers, workflow tasks, the run itself.
 
+use crate::command::timer::table;
 use crate::event::{Attributes, NewEvent};
 use crate::execution::{Closing, Execution};
 use crate::reply::Fault;
@@ -46,7 +47,12 @@ pub(super) fn fire_timers(mut execution: Execution<'_, '_>) -> Result<(), Fault>
             timer_id,
             started_event_id,
         };
-        execution.add_or_buffer(Attributes::TimerFiredEventAttributes(attributes))?;
+        let event = Attributes::TimerFiredEventAttributes(attributes);
+        let row = match execution.add_or_buffer(event)? {
+            Some(_) => &table::FIRED,
+            None => &table::FIRED_BUFFERED,
+        };
+        execution.set.took(row);
     }
     if !execution.has_started_workflow_task() {
         execution.schedule_workflow_task()?;

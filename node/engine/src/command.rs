@@ -20,7 +20,10 @@ pub(crate) mod timer;
 mod upsert_workflow_search_attributes;
 
 pub(crate) use protocol_message::apply_remaining as apply_remaining_messages;
+pub(crate) use request_cancel_external_workflow_execution::message as request_cancel_message;
 pub(crate) use sequence::check_sequence;
+pub(crate) use signal_external_workflow_execution::message as signal_message;
+pub(crate) use start_child_workflow_execution::message as start_child_message;
 
 use crate::effect::AssignedTask;
 use crate::event::{Attributes as EventAttributes, NewEvent};

@@ -74,6 +74,10 @@ pub struct Execution<'set, 'tables> {
     /// Only updates and speculative tasks moved: a speculative task stays one, and when there is
     /// no event either, no transition is counted.
     leaves_no_trace: bool,
+    /// A reset ends it, and the new run takes its children over.
+    pub(crate) leaves_children: bool,
+    /// A reset ends it, and the new run reports to the parent.
+    pub(crate) leaves_parent: bool,
 }
 
 impl<'set, 'tables> Execution<'set, 'tables> {
@@ -88,7 +92,7 @@ impl<'set, 'tables> Execution<'set, 'tables> {
     fn with(set: &'set mut WriteSet<'tables>, run: Box<Run>) -> Self {
         let (batch, is_new) = (Vec::new(), false);
         let (dispatch, task_ended, buffered_here, closed_here) = (false, false, false, false);
-        let leaves_no_trace = false;
+        let (leaves_no_trace, leaves_children, leaves_parent) = (false, false, false);
         Self {
             set,
             run,
@@ -99,6 +103,8 @@ impl<'set, 'tables> Execution<'set, 'tables> {
             buffered_here,
             closed_here,
             leaves_no_trace,
+            leaves_children,
+            leaves_parent,
         }
     }
 

@@ -4,7 +4,7 @@ use super::target_namespace::target_namespace;
 use super::{CommandError, CommandHead, Completion};
 use crate::event::Attributes;
 use crate::execution::Execution;
-use crate::id::{uuid_bytes, uuid_text};
+use crate::id::{NamespaceNumber, uuid_bytes, uuid_text};
 use crate::tables::{External, ExternalKind, ExternalTarget, MessageBody, RequestCancelExternal};
 use steadfast_proto::temporal::command::v1::RequestCancelExternalWorkflowExecutionCommandAttributes;
 use steadfast_proto::temporal::common::v1::WorkflowExecution;
@@ -35,31 +35,21 @@ pub(super) fn apply(
         let cause = Cause::PendingRequestCancelLimitExceeded;
         return Err(CommandError::bad(cause, text));
     }
-    let message = RequestCancelExternal {
-        target: ExternalTarget {
-            namespace: namespace.number,
+    let initiated = RequestCancelExternalWorkflowExecutionInitiatedEventAttributes {
+        workflow_task_completed_event_id: completion.completed_event_id,
+        namespace: attributes.namespace,
+        namespace_id: namespace.id.clone(),
+        workflow_execution: Some(WorkflowExecution {
             workflow_id: attributes.workflow_id.clone(),
             run_id: attributes.run_id.clone(),
-            child_workflow_only: attributes.child_workflow_only,
-            source_run_id: execution.run.run_id.clone(),
-            request_id: uuid_text(&execution.set.draw()),
-        },
-        reason: attributes.reason.clone(),
+        }),
+        control: attributes.control.clone(),
+        child_workflow_only: attributes.child_workflow_only,
+        reason: attributes.reason,
     };
-    let event = Attributes::RequestCancelExternalWorkflowExecutionInitiatedEventAttributes(
-        RequestCancelExternalWorkflowExecutionInitiatedEventAttributes {
-            workflow_task_completed_event_id: completion.completed_event_id,
-            namespace: attributes.namespace,
-            namespace_id: namespace.id.clone(),
-            workflow_execution: Some(WorkflowExecution {
-                workflow_id: attributes.workflow_id.clone(),
-                run_id: attributes.run_id.clone(),
-            }),
-            control: attributes.control.clone(),
-            child_workflow_only: attributes.child_workflow_only,
-            reason: attributes.reason,
-        },
-    );
+    let message = message(execution, namespace.number, &initiated);
+    let event =
+        Attributes::RequestCancelExternalWorkflowExecutionInitiatedEventAttributes(initiated);
     let external = External {
         kind: ExternalKind::RequestCancel,
         initiated_event_id: execution.add_event(head.event(event)),
@@ -72,6 +62,26 @@ pub(super) fn apply(
     let body = MessageBody::RequestCancelExternal(Box::new(message));
     execution.initiate_external(external, body);
     Ok(())
+}
+
+/// The request, after its initiated event.
+pub(crate) fn message(
+    execution: &mut Execution<'_, '_>,
+    namespace: NamespaceNumber,
+    initiated: &RequestCancelExternalWorkflowExecutionInitiatedEventAttributes,
+) -> RequestCancelExternal {
+    let target = initiated.workflow_execution.clone().unwrap_or_default();
+    RequestCancelExternal {
+        target: ExternalTarget {
+            namespace,
+            workflow_id: target.workflow_id,
+            run_id: target.run_id,
+            child_workflow_only: initiated.child_workflow_only,
+            source_run_id: execution.run.run_id.clone(),
+            request_id: uuid_text(&execution.set.draw()),
+        },
+        reason: initiated.reason.clone(),
+    }
 }
 
 #[expect(deprecated, reason = "SDKs still name the namespace")]

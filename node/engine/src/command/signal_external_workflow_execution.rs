@@ -4,7 +4,7 @@ use super::target_namespace::target_namespace;
 use super::{CommandError, CommandHead, Completion};
 use crate::event::Attributes;
 use crate::execution::Execution;
-use crate::id::{uuid_bytes, uuid_text};
+use crate::id::{NamespaceNumber, uuid_bytes, uuid_text};
 use crate::proto::Proto;
 use crate::tables::{External, ExternalKind, ExternalTarget, MessageBody, SignalExternal};
 use prost::Message;
@@ -39,33 +39,20 @@ pub(super) fn apply(
         return Err(CommandError::bad(Cause::PendingSignalsLimitExceeded, text));
     }
     let target = attributes.execution.clone().unwrap_or_default();
-    let message = SignalExternal {
-        target: ExternalTarget {
-            namespace: namespace.number,
-            workflow_id: target.workflow_id.clone(),
-            run_id: target.run_id.clone(),
-            child_workflow_only: attributes.child_workflow_only,
-            source_run_id: execution.run.run_id.clone(),
-            request_id: uuid_text(&execution.set.draw()),
-        },
-        signal_name: attributes.signal_name.clone(),
-        input: attributes.input.as_ref().map(Proto::detached),
-        header: attributes.header.as_ref().map(Proto::detached),
-    };
     let control = attributes.control.clone();
-    let event = Attributes::SignalExternalWorkflowExecutionInitiatedEventAttributes(
-        SignalExternalWorkflowExecutionInitiatedEventAttributes {
-            workflow_task_completed_event_id: completion.completed_event_id,
-            namespace: attributes.namespace,
-            namespace_id: namespace.id.clone(),
-            workflow_execution: attributes.execution,
-            signal_name: attributes.signal_name,
-            input: attributes.input,
-            control: attributes.control,
-            child_workflow_only: attributes.child_workflow_only,
-            header: attributes.header,
-        },
-    );
+    let initiated = SignalExternalWorkflowExecutionInitiatedEventAttributes {
+        workflow_task_completed_event_id: completion.completed_event_id,
+        namespace: attributes.namespace,
+        namespace_id: namespace.id.clone(),
+        workflow_execution: attributes.execution,
+        signal_name: attributes.signal_name,
+        input: attributes.input,
+        control: attributes.control,
+        child_workflow_only: attributes.child_workflow_only,
+        header: attributes.header,
+    };
+    let message = message(execution, namespace.number, &initiated);
+    let event = Attributes::SignalExternalWorkflowExecutionInitiatedEventAttributes(initiated);
     let external = External {
         kind: ExternalKind::Signal,
         initiated_event_id: execution.add_event(head.event(event)),
@@ -77,6 +64,28 @@ pub(super) fn apply(
     };
     execution.initiate_external(external, MessageBody::SignalExternal(Box::new(message)));
     Ok(())
+}
+
+/// The signal, after its initiated event.
+pub(crate) fn message(
+    execution: &mut Execution<'_, '_>,
+    namespace: NamespaceNumber,
+    initiated: &SignalExternalWorkflowExecutionInitiatedEventAttributes,
+) -> SignalExternal {
+    let target = initiated.workflow_execution.clone().unwrap_or_default();
+    SignalExternal {
+        target: ExternalTarget {
+            namespace,
+            workflow_id: target.workflow_id,
+            run_id: target.run_id,
+            child_workflow_only: initiated.child_workflow_only,
+            source_run_id: execution.run.run_id.clone(),
+            request_id: uuid_text(&execution.set.draw()),
+        },
+        signal_name: initiated.signal_name.clone(),
+        input: initiated.input.as_ref().map(Proto::detached),
+        header: initiated.header.as_ref().map(Proto::detached),
+    }
 }
 
 #[expect(deprecated, reason = "SDKs still name the namespace")]

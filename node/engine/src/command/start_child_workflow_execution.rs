@@ -5,7 +5,7 @@ use super::{CommandError, CommandHead, Completion};
 use crate::cron;
 use crate::event::Attributes;
 use crate::execution::{Execution, start_timeouts};
-use crate::id::uuid_text;
+use crate::id::{NamespaceNumber, uuid_text};
 use crate::priority;
 use crate::proto::Proto;
 use crate::retry;
@@ -19,6 +19,7 @@ use steadfast_proto::temporal::enums::v1::{
     ParentClosePolicy, TaskQueueKind, WorkflowIdReusePolicy, WorkflowTaskFailedCause as Cause,
 };
 use steadfast_proto::temporal::history::v1::StartChildWorkflowExecutionInitiatedEventAttributes;
+use steadfast_proto::temporal::sdk::v1::UserMetadata;
 use steadfast_proto::temporal::taskqueue::v1::TaskQueue;
 
 const CAUSE: Cause = Cause::BadStartChildExecutionAttributes;
@@ -69,18 +70,28 @@ pub(super) fn apply(
     completion
         .initiated_children
         .insert(child.workflow_id.clone());
+    let start = message(execution, child.namespace, &initiated, user_metadata);
+    execution.initiate_child(child, start);
+    Ok(())
+}
+
+/// The request for a child's start, after its initiated event.
+pub(crate) fn message(
+    execution: &mut Execution<'_, '_>,
+    namespace: NamespaceNumber,
+    initiated: &StartChildWorkflowExecutionInitiatedEventAttributes,
+    user_metadata: Option<Proto<UserMetadata>>,
+) -> StartChild {
     let own_priority = execution.run.priority.as_ref().map(|priority| &priority.0);
-    let start = StartChild {
-        namespace: namespace.number,
+    StartChild {
+        namespace,
         priority: priority::merged(initiated.priority.as_ref(), own_priority).map(Proto),
         request_id: uuid_text(&execution.set.draw()),
-        initiated: Proto::detached(&initiated),
+        initiated: Proto::detached(initiated),
         user_metadata,
         parent_run_id: execution.run.run_id.clone(),
         root: execution.root(),
-    };
-    execution.initiate_child(child, start);
-    Ok(())
+    }
 }
 
 #[expect(

@@ -168,7 +168,7 @@ impl Execution<'_, '_> {
     }
 
     /// What a closing run owes to others: its parent hears of the last run of the chain, and its
-    /// children hear of it.
+    /// children hear of it. What the fork of a reset takes over is not owed.
     pub(super) fn tell_of_close(
         &mut self,
         closing: &Attributes,
@@ -176,6 +176,7 @@ impl Execution<'_, '_> {
     ) -> Result<(), Fault> {
         if let Some(parent) = self.run.parent.clone()
             && new_execution_run_id.is_empty()
+            && !self.leaves_parent
             && let Some(event) = self.event_for_parent(&parent, closing)?
         {
             let event = Proto(NewEvent::from(event).into_event(0, self.set.now));
@@ -185,7 +186,7 @@ impl Execution<'_, '_> {
             };
             self.send(parent.initiated_event_id, body);
         }
-        if self.run.pending_children > 0 {
+        if self.run.pending_children > 0 && !self.leaves_children {
             self.run.closes_children = true;
             self.send(0, MessageBody::CloseChildren { after: 0 });
         }

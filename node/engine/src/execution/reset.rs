@@ -4,6 +4,7 @@
 //! built again from them. What was pending at the point starts anew: activities at attempt 1 with
 //! their time-outs counted from now, timers with the time they had, the workflow task as failed.
 
+mod others;
 mod reapply;
 mod replay;
 
@@ -39,11 +40,13 @@ pub(crate) struct Fork<'a> {
     pub(crate) reason: &'a str,
     /// The caller's request id, for the dedup of repeated resets.
     pub(crate) request_id: &'a str,
+    /// What of the base's later events is applied again.
+    pub(crate) reapply: Reapply,
 }
 
 impl<'set, 'tables> Execution<'set, 'tables> {
-    /// Opens the new run with the base's events up to the point, and fails the workflow task that
-    /// was pending there. What is applied again and the next workflow task are the caller's.
+    /// Opens the new run with the base's events up to the point, fails the workflow task that was
+    /// pending there, and applies again what came later. The next workflow task is the caller's.
     ///
     /// # Errors
     /// Refused when the point is no end of a transaction or no workflow task is pending there.
@@ -66,7 +69,7 @@ impl<'set, 'tables> Execution<'set, 'tables> {
             bytes += page.events.len();
             next = page.next;
             for event in decoded(page.events)? {
-                execution.replay(event, &mut pending);
+                execution.replay(event, &mut pending)?;
             }
         }
         execution.run.history_bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
@@ -74,6 +77,9 @@ impl<'set, 'tables> Execution<'set, 'tables> {
         execution.fail_pending_task(fork, &pending)?;
         execution.restore_activities(fork, pending.activities)?;
         execution.restore_timers(pending.timers);
+        execution.restore_children(&pending.others)?;
+        execution.reapply(base, last, &fork.reapply)?;
+        execution.send_again(pending.others)?;
         Ok(execution)
     }
 
@@ -99,9 +105,9 @@ impl<'set, 'tables> Execution<'set, 'tables> {
             started,
             user_metadata: started_event.user_metadata,
             links: Vec::new(),
+            parent: base.parent.clone(),
         };
         let mut run = Box::new(new_run(&opening, set.now));
-        run.parent.clone_from(&base.parent);
         run.branches = forked_branches(base, fork.last_event_id, number);
         run.first_task_pending = false;
         run.original_started_at = base.original_started_at;

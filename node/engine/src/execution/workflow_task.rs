@@ -7,12 +7,21 @@ pub(crate) mod table {
         STARTED: "scheduled" => "started", "a poll, or the answer of a call", "Started";
         STARTED_TRANSIENT: "scheduled, transient" => "started, transient", "a poll", "";
         MADE_ORDINARY: "scheduled, transient" => "started", "a poll, after events have come", "Scheduled, Started";
+        SCHEDULED_SPECULATIVE: "-" => "scheduled, speculative", "an update, to an idle run", "";
+        STARTED_SPECULATIVE: "scheduled, speculative" => "started, speculative", "a poll", "";
+        WRITTEN: "scheduled, speculative" => "scheduled", "anything else happens to the run", "Scheduled";
+        WRITTEN_STARTED: "started, speculative" => "started", "anything else happens to the run", "Scheduled, Started";
         COMPLETED: "started" => "-", "its worker answers", "Completed";
         COMPLETED_TRANSIENT: "started, transient" => "-", "its worker answers", "Scheduled, Started, Completed";
+        COMPLETED_SPECULATIVE: "started, speculative" => "-", "its worker does more than reject updates", "Scheduled, Started, Completed";
+        DISCARDED: "started, speculative" => "-", "its worker only rejects updates", "";
         FAILED: "started" => "-", "its worker fails it, or its commands are bad", "Failed";
         FAILED_TRANSIENT: "started, transient" => "-", "its worker fails it, or its commands are bad", "";
+        FAILED_SPECULATIVE: "started, speculative" => "-", "its worker fails it, or its commands are bad", "Scheduled, Started, Failed";
         TIMED_OUT: "started" => "-", "start-to-close time-out", "TimedOut";
         TIMED_OUT_TRANSIENT: "started, transient" => "-", "start-to-close time-out", "";
+        TIMED_OUT_SPECULATIVE: "started, speculative" => "-", "start-to-close time-out", "Scheduled, Started, TimedOut";
+        UNTAKEN_SPECULATIVE: "scheduled, speculative" => "-", "nobody takes it for 5 s", "Scheduled, TimedOut";
         TIMED_OUT_STICKY: "scheduled" => "-", "schedule-to-start time-out of a sticky queue", "TimedOut";
         MOVED: "scheduled" => "scheduled", "its sticky queue has no poller", "";
         PUT_BACK: "started" => "started", "its poller had left; the next one gets it", "";
@@ -271,9 +280,8 @@ impl Execution<'_, '_> {
         self.set.took(match task.kind {
             WorkflowTaskKind::Normal if was_ordinary => &table::STARTED,
             WorkflowTaskKind::Normal => &table::MADE_ORDINARY,
-            WorkflowTaskKind::Transient | WorkflowTaskKind::Speculative => {
-                &table::STARTED_TRANSIENT
-            }
+            WorkflowTaskKind::Transient => &table::STARTED_TRANSIENT,
+            WorkflowTaskKind::Speculative => &table::STARTED_SPECULATIVE,
         });
         task.phase = WorkflowTaskPhase::Started { at: now, claim };
         identity.clone_into(&mut task.identity);

@@ -9,8 +9,12 @@ mod start_child;
 
 use crate::execution::Execution;
 use crate::id::RunRef;
+use crate::read::{self, StoredRun};
 use crate::reply::{Fault, Refusal, Reply, Stop};
-use crate::tables::{MessageBody, MessageRef, Record, WriteSet, keys, wrong_record};
+use crate::tables::{MessageBody, MessageRef, Record, Run, WriteSet, keys, wrong_record};
+
+/// Resets, one after the other, across which a child's parent is looked for.
+const RESETS_FOLLOWED_MAX: usize = 100;
 
 pub(crate) fn apply(set: &mut WriteSet<'_>, message: MessageRef) -> Result<Reply, Stop> {
     let key = keys::message_key(message);
@@ -68,6 +72,56 @@ fn listening<'set, 'tables>(
 ) -> Result<Option<Execution<'set, 'tables>>, Fault> {
     let found = Execution::load(set, run)?;
     Ok(found.filter(|run| run.is_open() && run.run.quarantined.is_empty()))
+}
+
+/// The run that may hear of a child: the one that started it or, after resets, the run that took
+/// the child over. A fork has those whose initiated event it shares.
+fn listening_parent<'set, 'tables>(
+    set: &'set mut WriteSet<'tables>,
+    parent: &RunRef,
+    initiated_event_id: i64,
+) -> Result<Option<Execution<'set, 'tables>>, Fault> {
+    let mut at = parent.clone();
+    for _ in 0..RESETS_FOLLOWED_MAX {
+        let Some(next) = forked_from(set, &at)? else {
+            break;
+        };
+        if !shares(&next, initiated_event_id) {
+            return Ok(None);
+        }
+        at = next.run.clone();
+    }
+    listening(set, &at)
+}
+
+/// Whether a run took an event over from the run that it is a fork of.
+fn shares(run: &Run, event_id: i64) -> bool {
+    let shared = run.branches.iter().rev().nth(1);
+    shared.is_some_and(|part| event_id <= part.until)
+}
+
+/// Whether one run is the other or came from it by resets.
+fn is_fork_of(set: &WriteSet<'_>, run: &RunRef, base: &RunRef) -> Result<bool, Fault> {
+    let mut at = base.clone();
+    for _ in 0..RESETS_FOLLOWED_MAX {
+        if at == *run {
+            return Ok(true);
+        }
+        let Some(next) = forked_from(set, &at)? else {
+            break;
+        };
+        at = next.run.clone();
+    }
+    Ok(false)
+}
+
+/// The run that the last reset of a run made, if that is there.
+fn forked_from(set: &WriteSet<'_>, base: &RunRef) -> Result<Option<StoredRun>, Fault> {
+    let Some(run) = set.run(base)?.filter(|run| !run.reset_run_id.is_empty()) else {
+        return Ok(None);
+    };
+    let fork = read::resolve(set, base.namespace, &base.workflow_id, &run.reset_run_id)?;
+    Ok(fork.ok())
 }
 
 /// Ends the change of a run that has something new to hear of.

@@ -30,31 +30,32 @@ pub(crate) fn apply(
         return Err(Refusal::InvalidArgument(text.to_owned()).into());
     }
     check_post_operations(&request.post_reset_operations)?;
+    let parent = base.parent.clone();
     let (base, current) = (base.run.clone(), current.run.clone());
     for run in [&base, &current] {
-        let Some(execution) = Execution::load(set, run)? else {
+        let Some(mut execution) = Execution::load(set, run)? else {
             continue;
         };
         execution.check_quarantine()?;
         if run == &current && execution.is_open() {
+            execution.leaves_children = current == base;
+            execution.leaves_parent = execution.run.parent == parent;
             end(execution, &request.reason)?;
         }
     }
     let Some(base) = set.run(&base)? else {
         return Err(Fault::Decode("a run that was found is gone".to_owned()).into());
     };
-    let last_event_id = finish_event_id - 1;
-    let fork = Fork {
-        base: &base,
-        last_event_id,
-        reason: &request.reason,
-        request_id: &request.request_id,
-    };
-    let mut execution = Execution::fork(set, &fork)?;
     #[expect(deprecated, reason = "clients still send it")]
     let reapply_type = request.reset_reapply_type;
-    let reapply = Reapply::of(&request.reset_reapply_exclude_types, reapply_type);
-    execution.reapply(&base, last_event_id, &reapply)?;
+    let fork = Fork {
+        base: &base,
+        last_event_id: finish_event_id - 1,
+        reason: &request.reason,
+        request_id: &request.request_id,
+        reapply: Reapply::of(&request.reset_reapply_exclude_types, reapply_type),
+    };
+    let mut execution = Execution::fork(set, &fork)?;
     execution.schedule_workflow_task()?;
     let run_id = execution.run.run_id.clone();
     let set = execution.finish_into_set()?;

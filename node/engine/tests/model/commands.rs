@@ -23,7 +23,7 @@ use steadfast_proto::temporal::failure::v1::Failure;
 use steadfast_proto::temporal::taskqueue::v1::TaskQueue;
 
 /// Of a thousand commands, those for other workflows.
-const FOR_OTHERS: u64 = 2;
+const FOR_OTHERS: u64 = 160;
 
 pub(crate) fn seconds(seconds: i64) -> Option<Duration> {
     Some(Span::seconds(seconds).to_proto())
@@ -74,7 +74,7 @@ impl Walk {
                 CommandType::ScheduleActivityTask,
                 Attributes::ScheduleActivityTaskCommandAttributes(self.activity()),
             ),
-            22..=24 => command(
+            22..=25 => command(
                 CommandType::RequestCancelActivityTask,
                 Attributes::RequestCancelActivityTaskCommandAttributes(
                     RequestCancelActivityTaskCommandAttributes {
@@ -82,7 +82,7 @@ impl Walk {
                     },
                 ),
             ),
-            25 => command(
+            26 => command(
                 CommandType::UpsertWorkflowSearchAttributes,
                 Attributes::UpsertWorkflowSearchAttributesCommandAttributes(
                     UpsertWorkflowSearchAttributesCommandAttributes {
@@ -92,7 +92,7 @@ impl Walk {
                     },
                 ),
             ),
-            26 => command(
+            27 => command(
                 CommandType::ModifyWorkflowProperties,
                 Attributes::ModifyWorkflowPropertiesCommandAttributes(
                     ModifyWorkflowPropertiesCommandAttributes {
@@ -102,7 +102,7 @@ impl Walk {
                     },
                 ),
             ),
-            27 | 28 => command(
+            28 => command(
                 CommandType::RecordMarker,
                 Attributes::RecordMarkerCommandAttributes(RecordMarkerCommandAttributes {
                     marker_name: if self.chance(95) { "marker" } else { "" }.into(),
@@ -127,8 +127,8 @@ impl Walk {
 
     fn for_others(&mut self) -> Command {
         let workflow_id = self.workflow_id();
-        match self.draw(3) {
-            0 => command(
+        match self.draw(5) {
+            0..=2 => command(
                 CommandType::StartChildWorkflowExecution,
                 Attributes::StartChildWorkflowExecutionCommandAttributes(
                     StartChildWorkflowExecutionCommandAttributes {
@@ -137,6 +137,7 @@ impl Walk {
                             name: "Workflow".into(),
                         }),
                         task_queue: queue("q"),
+                        workflow_run_timeout: seconds(4 + self.number(30)),
                         parent_close_policy: [
                             ParentClosePolicy::Terminate,
                             ParentClosePolicy::Abandon,
@@ -147,7 +148,7 @@ impl Walk {
                     },
                 ),
             ),
-            1 => command(
+            3 => command(
                 CommandType::SignalExternalWorkflowExecution,
                 Attributes::SignalExternalWorkflowExecutionCommandAttributes(
                     SignalExternalWorkflowExecutionCommandAttributes {
@@ -173,14 +174,14 @@ impl Walk {
     }
 
     fn closing(&mut self) -> Command {
-        match self.draw(5) {
+        match self.draw(8) {
             0 | 1 => command(
                 CommandType::CompleteWorkflowExecution,
                 Attributes::CompleteWorkflowExecutionCommandAttributes(
                     CompleteWorkflowExecutionCommandAttributes::default(),
                 ),
             ),
-            2 => command(
+            2..=4 => command(
                 CommandType::FailWorkflowExecution,
                 Attributes::FailWorkflowExecutionCommandAttributes(
                     FailWorkflowExecutionCommandAttributes {
@@ -188,7 +189,7 @@ impl Walk {
                     },
                 ),
             ),
-            3 => command(
+            5 | 6 => command(
                 CommandType::CancelWorkflowExecution,
                 Attributes::CancelWorkflowExecutionCommandAttributes(
                     CancelWorkflowExecutionCommandAttributes::default(),

@@ -21,6 +21,11 @@ use steadfast_proto::temporal::workflowservice::v1 as wire;
 impl Walk {
     /// The next thing to happen.
     pub(crate) fn mutation(&mut self) -> Mutation {
+        if self.chance(50)
+            && let Some(message) = resume::outbox(&self.memory, None, 1).unwrap().pop()
+        {
+            return Mutation::DeliverMessage(message);
+        }
         match self.draw(1_000) {
             0..=89 => self.start(),
             90..=119 => self.signal(),
@@ -30,7 +35,8 @@ impl Walk {
             178..=183 => Mutation::DeleteWorkflowExecution(self.target()),
             184..=199 => self.of_namespaces(),
             200..=224 => self.rare(),
-            225..=269 => self.update(),
+            225..=254 => self.update(),
+            255..=269 => self.reset(),
             270..=419 => Mutation::ClaimTask(self.useful_poller()),
             420..=679 => self.workflow_answer(),
             680..=859 => self.activity_answer(),
@@ -70,6 +76,35 @@ impl Walk {
         let (namespace, workflow_id) = (self.namespace(), self.workflow_id());
         let update = walk_updates::update(&namespace, &workflow_id, &update_id);
         Mutation::UpdateWorkflowExecution(Proto(update))
+    }
+
+    /// Mostly to a workflow task of a run that was touched lately.
+    fn reset(&mut self) -> Mutation {
+        let last = self.runs.len().checked_sub(1);
+        let Some(run) = last.map(|last| {
+            let back = usize::try_from(self.draw(5)).unwrap();
+            self.runs[last - back.min(last)].clone()
+        }) else {
+            return self.start();
+        };
+        let run = steadfast_engine::read::run(&self.memory, &run).unwrap();
+        let Some(run) = run else { return self.start() };
+        let finish_event_id = if self.chance(90) {
+            run.last_completed_started_event_id + 1
+        } else {
+            self.number(run.next_event_id + 2)
+        };
+        Mutation::ResetWorkflowExecution(Proto(wire::ResetWorkflowExecutionRequest {
+            namespace: "default".into(),
+            workflow_execution: Some(WorkflowExecution {
+                workflow_id: run.run.workflow_id.clone(),
+                run_id: run.run_id.clone(),
+            }),
+            reason: "reset".into(),
+            workflow_task_finish_event_id: finish_event_id,
+            request_id: format!("reset-{}", self.step - self.draw(3)),
+            ..Default::default()
+        }))
     }
 
     fn start_request(&mut self) -> wire::StartWorkflowExecutionRequest {

@@ -125,6 +125,7 @@ impl Walk {
             reply,
             changes,
             effects,
+            transitions: _,
         } = applied;
         if self.count_events(&changes) && reply.is_ok() {
             self.counts.commands(mutation);

@@ -97,9 +97,10 @@ type Change = fn(&mut proto::Hello);
 /// What node 1 of a cluster answers to a hello of node 2 that was changed.
 async fn answer(memory: &Memory, change: Change) -> Body {
     let mut hello = proto::Hello {
-        version: 1,
+        version: 2,
         lane: 2,
-        cluster_id: "memory".to_owned(),
+        cluster_name: "memory".to_owned(),
+        cluster_id: String::new(),
         group: 0,
         from: 2,
         from_uuid: uuid_of(2),
@@ -127,9 +128,9 @@ async fn each_part_of_a_hello_is_checked() {
     let welcome = answer(&memory, |_| {}).await;
     assert!(matches!(welcome, Body::Welcome(_)), "{welcome:?}");
     let cases: [(RefusedReason, Change); 7] = [
-        (RefusedReason::Version, |hello| hello.version = 2),
+        (RefusedReason::Version, |hello| hello.version = 3),
         (RefusedReason::Cluster, |hello| {
-            hello.cluster_id = "x".to_owned()
+            hello.cluster_name = "x".to_owned()
         }),
         (RefusedReason::Group, |hello| hello.group = 7),
         (RefusedReason::Node, |hello| hello.to = 3),

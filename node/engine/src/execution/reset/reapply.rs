@@ -1,7 +1,7 @@
 //! What came after the point of a reset and is applied to the new run again: from outside, not
 //! from the workflow's code. Runs that the base continued as count, too.
 
-use super::super::Execution;
+use super::super::{Execution, updates_to_reapply};
 use super::{decoded, too_much};
 use crate::event::{Attributes, NewEvent};
 use crate::read::{self, history};
@@ -74,13 +74,15 @@ impl Execution<'_, '_> {
         Ok(())
     }
 
-    /// Applies a run's events again, and answers which run it continued as.
+    /// Applies a run's events from an id on again, and answers which run it continued as.
     fn reapply_run(
         &mut self,
         run: &Run,
         from: i64,
         reapply: &Reapply,
     ) -> Result<Option<String>, Stop> {
+        // Only the base's event ids mean what they mean here.
+        let of_base = from > 1;
         let (until, most) = (run.next_event_id - 1, history::PAGE_BATCHES_MAX);
         let mut continued_as = None;
         let mut next = (from <= until).then_some(from);
@@ -97,15 +99,24 @@ impl Execution<'_, '_> {
                     }
                     Some(_) | None => None,
                 };
-                self.reapply_event(event, reapply)?;
+                self.reapply_event(event, reapply, of_base)?;
             }
         }
         Ok(continued_as)
     }
 
-    /// The one place that decides what of an event is applied again. Updates and the events of
-    /// children that were pending at the point belong here.
-    fn reapply_event(&mut self, event: HistoryEvent, reapply: &Reapply) -> Result<(), Fault> {
+    /// The one place that decides what of an event is applied again.
+    fn reapply_event(
+        &mut self,
+        event: HistoryEvent,
+        reapply: &Reapply,
+        of_base: bool,
+    ) -> Result<(), Fault> {
+        if !reapply.leaves_out(Exclude::Update) {
+            for update in updates_to_reapply(std::slice::from_ref(&event)) {
+                self.reapply_update(update)?;
+            }
+        }
         match event.attributes {
             Some(Attributes::WorkflowExecutionSignaledEventAttributes(signal))
                 if !reapply.leaves_out(Exclude::Signal) =>
@@ -131,6 +142,7 @@ impl Execution<'_, '_> {
                 let event_id = self.add_event(again);
                 self.remember_request(&request_id, made, event_id);
             }
+            Some(other) if of_base => self.reapply_child_event(other)?,
             Some(_) | None => {}
         }
         Ok(())

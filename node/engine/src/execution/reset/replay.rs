@@ -1,9 +1,11 @@
 //! A run's state from its events, up to a point.
 
 use super::super::Execution;
+use super::others::Others;
 use crate::event::Attributes;
 use crate::id::WorkerVersion;
 use crate::proto::Proto;
+use crate::reply::Fault;
 use crate::search_attribute::unsets;
 use crate::time::{Span, Timestamp};
 use std::collections::BTreeMap;
@@ -24,6 +26,7 @@ pub(super) struct Pending {
     pub(super) activities: Activities,
     pub(super) timers: Timers,
     pub(super) task: Option<PendingTask>,
+    pub(super) others: Others,
 }
 
 /// A workflow task without its end.
@@ -49,14 +52,18 @@ impl Execution<'_, '_> {
     /// Takes one event of the shared history into the run's state. The started event is in it
     /// already.
     #[expect(clippy::too_many_lines, reason = "one match, an arm for each event")]
-    pub(super) fn replay(&mut self, event: HistoryEvent, pending: &mut Pending) {
+    pub(super) fn replay(
+        &mut self,
+        event: HistoryEvent,
+        pending: &mut Pending,
+    ) -> Result<(), Fault> {
         let id = event.event_id;
         let at = event
             .event_time
             .as_ref()
             .map_or(Timestamp(0), Timestamp::from_proto);
         let Some(attributes) = event.attributes else {
-            return;
+            return Ok(());
         };
         match attributes {
             Attributes::WorkflowTaskScheduledEventAttributes(_) => {
@@ -143,9 +150,19 @@ impl Execution<'_, '_> {
                 let fields = modified.upserted_memo.unwrap_or_default().fields;
                 upsert(&mut self.run.memo, fields);
             }
-            // The rest leaves nothing pending.
-            _ => {}
+            Attributes::WorkflowExecutionUpdateAdmittedEventAttributes(admitted) => {
+                self.replay_update_admitted(admitted);
+            }
+            Attributes::WorkflowExecutionUpdateAcceptedEventAttributes(accepted) => {
+                self.replay_update_accepted(id, accepted)?;
+            }
+            Attributes::WorkflowExecutionUpdateCompletedEventAttributes(completed) => {
+                self.replay_update_completed(id, completed)?;
+            }
+            // Children and messages to others; the rest leaves nothing pending.
+            other => pending.others.replay(id, other, event.user_metadata),
         }
+        Ok(())
     }
 
     fn replay_completed_task(&mut self, id: i64, completed: &WorkflowTaskCompletedEventAttributes) {

@@ -3,9 +3,12 @@
 use super::super::Execution;
 use crate::event::Attributes;
 use crate::reply::Fault;
-use steadfast_proto::temporal::enums::v1::UpdateAdmittedEventOrigin;
+use crate::tables::{UpdateState, keys};
+use steadfast_proto::temporal::enums::v1::{EventType, UpdateAdmittedEventOrigin};
 use steadfast_proto::temporal::history::v1::{
-    HistoryEvent, WorkflowExecutionUpdateAdmittedEventAttributes,
+    HistoryEvent, WorkflowExecutionUpdateAcceptedEventAttributes,
+    WorkflowExecutionUpdateAdmittedEventAttributes,
+    WorkflowExecutionUpdateCompletedEventAttributes,
 };
 use steadfast_proto::temporal::update::v1::Request;
 
@@ -48,6 +51,60 @@ pub fn updates_to_reapply(events: &[HistoryEvent]) -> Vec<ReappliedUpdate> {
 }
 
 impl Execution<'_, '_> {
+    /// The shared history of a reset admits an update.
+    pub(in crate::execution) fn replay_update_admitted(
+        &mut self,
+        admitted: WorkflowExecutionUpdateAdmittedEventAttributes,
+    ) {
+        let request = admitted.request.unwrap_or_default();
+        let update_id = request.meta.unwrap_or_default().update_id;
+        self.add_update(&update_id, None, request.request_id);
+    }
+
+    /// The shared history of a reset accepts an update.
+    pub(in crate::execution) fn replay_update_accepted(
+        &mut self,
+        event_id: i64,
+        accepted: WorkflowExecutionUpdateAcceptedEventAttributes,
+    ) -> Result<(), Fault> {
+        let update_id = accepted.protocol_instance_id;
+        if let Some(request) = accepted.accepted_request {
+            self.add_update(&update_id, None, request.request_id);
+        }
+        let Some(mut update) = self.update(&update_id)? else {
+            return Err(Fault::Decode(
+                "an accepted update has no request".to_owned(),
+            ));
+        };
+        let made = EventType::WorkflowExecutionUpdateAccepted;
+        self.remember_request(&update.request_id, made, event_id);
+        update.state = UpdateState::Accepted { event_id };
+        self.put_update(&update_id, update);
+        Ok(())
+    }
+
+    /// The shared history of a reset completes an update.
+    pub(in crate::execution) fn replay_update_completed(
+        &mut self,
+        event_id: i64,
+        completed: WorkflowExecutionUpdateCompletedEventAttributes,
+    ) -> Result<(), Fault> {
+        let update_id = completed.meta.unwrap_or_default().update_id;
+        let Some(mut update) = self.update(&update_id)? else {
+            return Err(Fault::Decode("a completed update has no start".to_owned()));
+        };
+        update.state = UpdateState::Completed {
+            accepted_event_id: completed.accepted_event_id,
+            event_id,
+        };
+        self.set
+            .delete(keys::open_update_key(&self.run.run, update.sequence));
+        self.run.updates.open -= 1;
+        self.run.updates.completed += 1;
+        self.put_update(&update_id, update);
+        Ok(())
+    }
+
     /// Takes an update of the base run over: an admitted event tells the worker of it, so that no
     /// message does. One that this run knows already is left as it is; false then.
     ///

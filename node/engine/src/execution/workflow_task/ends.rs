@@ -37,9 +37,8 @@ impl Execution<'_, '_> {
         let mut task = self.end_task()?;
         self.set.took(match task.kind {
             WorkflowTaskKind::Normal => &table::COMPLETED,
-            WorkflowTaskKind::Transient | WorkflowTaskKind::Speculative => {
-                &table::COMPLETED_TRANSIENT
-            }
+            WorkflowTaskKind::Transient => &table::COMPLETED_TRANSIENT,
+            WorkflowTaskKind::Speculative => &table::COMPLETED_SPECULATIVE,
         });
         if task.kind != WorkflowTaskKind::Normal {
             self.write_virtual_events(&mut task);
@@ -57,11 +56,12 @@ impl Execution<'_, '_> {
         let Some(mut task) = self.end_task() else {
             return;
         };
-        self.write_speculative_events(&mut task, &failure.identity);
         self.set.took(match task.kind {
             WorkflowTaskKind::Normal => &table::FAILED,
-            WorkflowTaskKind::Transient | WorkflowTaskKind::Speculative => &table::FAILED_TRANSIENT,
+            WorkflowTaskKind::Transient => &table::FAILED_TRANSIENT,
+            WorkflowTaskKind::Speculative => &table::FAILED_SPECULATIVE,
         });
+        self.write_speculative_events(&mut task, &failure.identity);
         let cause = WorkflowTaskFailedCause::try_from(failure.cause).unwrap_or_default();
         self.note_problem(task.attempt, "WorkflowTaskFailed", &format!("{cause:?}"));
         if task.kind == WorkflowTaskKind::Normal {
@@ -86,6 +86,16 @@ impl Execution<'_, '_> {
         let Some(mut task) = self.end_task() else {
             return;
         };
+        let untaken = timeout == TimeoutType::ScheduleToStart;
+        self.set.took(match task.kind {
+            WorkflowTaskKind::Speculative if untaken => &table::UNTAKEN_SPECULATIVE,
+            WorkflowTaskKind::Speculative => &table::TIMED_OUT_SPECULATIVE,
+            WorkflowTaskKind::Normal | WorkflowTaskKind::Transient if untaken => {
+                &table::TIMED_OUT_STICKY
+            }
+            WorkflowTaskKind::Normal => &table::TIMED_OUT,
+            WorkflowTaskKind::Transient => &table::TIMED_OUT_TRANSIENT,
+        });
         self.write_speculative_events(&mut task, "");
         self.note_problem(
             task.attempt,
@@ -101,14 +111,7 @@ impl Execution<'_, '_> {
                 },
             ));
         }
-        self.set.took(match task.kind {
-            _ if timeout == TimeoutType::ScheduleToStart => &table::TIMED_OUT_STICKY,
-            WorkflowTaskKind::Normal => &table::TIMED_OUT,
-            WorkflowTaskKind::Transient | WorkflowTaskKind::Speculative => {
-                &table::TIMED_OUT_TRANSIENT
-            }
-        });
-        if timeout == TimeoutType::ScheduleToStart {
+        if untaken {
             self.run.sticky = None;
         } else {
             self.count_attempt(&task);

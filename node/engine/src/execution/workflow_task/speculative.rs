@@ -12,6 +12,7 @@
 //! | the run is closed | it vanishes | Scheduled, Started and Failed are written |
 
 use super::super::Execution;
+use super::table;
 use crate::reply::Fault;
 use crate::tables::{DueKind, WorkflowTask, WorkflowTaskKind, WorkflowTaskPhase};
 use crate::time::Span;
@@ -53,7 +54,13 @@ impl Execution<'_, '_> {
             return;
         };
         self.write_speculative_events(&mut task, "");
-        if matches!(task.phase, WorkflowTaskPhase::Scheduled { .. }) {
+        let waits = matches!(task.phase, WorkflowTaskPhase::Scheduled { .. });
+        self.set.took(if waits {
+            &table::WRITTEN
+        } else {
+            &table::WRITTEN_STARTED
+        });
+        if waits {
             let due = DueKind::WorkflowTaskScheduleToStart { task: task.number };
             self.remove_due(task.scheduled_at.after(task.schedule_to_start), &due);
             task.schedule_to_start = if task.sticky {
@@ -124,6 +131,7 @@ impl Execution<'_, '_> {
     /// Ends a started speculative task of which nothing is left.
     pub(crate) fn discard_speculative_task(&mut self) {
         self.end_task();
+        self.set.took(&table::DISCARDED);
         self.run.workflow_task_attempt = 1;
         self.run.close_attempted = false;
         self.leaves_no_trace = true;

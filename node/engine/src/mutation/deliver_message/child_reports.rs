@@ -1,6 +1,6 @@
 //! What a child tells its parent: that it runs, that it could not, that it closed.
 
-use super::{listening, wake};
+use super::{listening_parent, wake};
 use crate::execution::send;
 use crate::id::RunRef;
 use crate::reply::Fault;
@@ -16,7 +16,7 @@ pub(super) fn started(
     initiated_event_id: i64,
     (run_id, policy): (&str, i32),
 ) -> Result<(), Fault> {
-    if let Some(mut execution) = listening(set, parent)? {
+    if let Some(mut execution) = listening_parent(set, parent, initiated_event_id)? {
         let pending = execution.child(initiated_event_id)?;
         let Some(pending) = pending.filter(|pending| pending.run_id.is_empty()) else {
             return Ok(());
@@ -43,7 +43,7 @@ pub(super) fn start_failed(
     initiated_event_id: i64,
     cause: i32,
 ) -> Result<(), Fault> {
-    let Some(mut execution) = listening(set, parent)? else {
+    let Some(mut execution) = listening_parent(set, parent, initiated_event_id)? else {
         return Ok(());
     };
     let pending = execution.child(initiated_event_id)?;
@@ -61,7 +61,7 @@ pub(super) fn closed(
     initiated_event_id: i64,
     event: HistoryEvent,
 ) -> Result<(), Fault> {
-    let Some(mut execution) = listening(set, parent)? else {
+    let Some(mut execution) = listening_parent(set, parent, initiated_event_id)? else {
         return Ok(());
     };
     let Some(attributes) = event.attributes else {

@@ -42,19 +42,21 @@ fn find(
         return Ok(Err(Unreachable::Execution));
     }
     let (workflow_id, run_id) = (&target.workflow_id, &target.run_id);
-    let is_child = |run: &Run| {
-        run.parent
-            .as_ref()
-            .is_some_and(|parent| parent.run == *source)
+    let Ok(run) = read::resolve(set, target.namespace, workflow_id, run_id)? else {
+        return Ok(Err(Unreachable::Execution));
     };
-    Ok(
-        match read::resolve(set, target.namespace, workflow_id, run_id)? {
-            Ok(run) if target.child_workflow_only && !is_child(&run) => Err(Unreachable::Execution),
-            Ok(run) if !run.quarantined.is_empty() => Err(Unreachable::Execution),
-            Ok(run) => Ok(run.run.clone()),
-            Err(_) => Err(Unreachable::Execution),
-        },
-    )
+    let allowed = !target.child_workflow_only || is_child(set, &run, source)?;
+    if !allowed || !run.quarantined.is_empty() {
+        return Ok(Err(Unreachable::Execution));
+    }
+    Ok(Ok(run.run.clone()))
+}
+
+fn is_child(set: &WriteSet<'_>, run: &Run, source: &RunRef) -> Result<bool, Fault> {
+    match &run.parent {
+        Some(parent) => super::is_fork_of(set, source, &parent.run),
+        None => Ok(false),
+    }
 }
 
 fn by(source: &RunRef, target: &ExternalTarget) -> WorkflowExecution {

@@ -68,16 +68,19 @@ pub(super) fn apply(
     let Some(child) = current.map(|run| run.run.clone()) else {
         return Ok(());
     };
-    let Some(mut execution) = super::listening(set, &child)? else {
-        return Ok(());
-    };
-    let Some(reference) = execution.run.parent.clone() else {
+    let Some(execution) = super::listening(set, &child)? else {
         return Ok(());
     };
     let same_chain = execution.run.first_execution_run_id == first_run_id;
-    if reference.run != *parent || !same_chain {
+    let Some(reference) = execution.run.parent.clone().filter(|_| same_chain) else {
+        return Ok(());
+    };
+    if !super::is_fork_of(set, parent, &reference.run)? {
         return Ok(());
     }
+    let Some(mut execution) = super::listening(set, &child)? else {
+        return Ok(());
+    };
     match ParentClosePolicy::try_from(policy) {
         Ok(ParentClosePolicy::Terminate) => {
             execution.terminate(REASON, None, HISTORY_SERVICE, Vec::new())?;

@@ -5,7 +5,7 @@ use crate::id::RunRef;
 use crate::mutation::id_policy::{self, Decision, Policies};
 use crate::mutation::new_run::{NewRun, open_new_run};
 use crate::reply::{Fault, Stop};
-use crate::tables::{MessageBody, ParentRef, StartChild, WriteSet};
+use crate::tables::{MessageBody, ParentRef, Run, StartChild, WriteSet};
 use steadfast_proto::temporal::enums::v1::{
     NamespaceState, ParentClosePolicy, StartChildWorkflowExecutionFailedCause as Cause,
 };
@@ -47,6 +47,38 @@ pub(super) fn apply(
     Ok(())
 }
 
+/// What becomes of a running child that the base of a reset started: the one that this event asks
+/// for is the new run's; one that was started after the point gives way.
+fn of_base(
+    set: &WriteSet<'_>,
+    source: &RunRef,
+    initiated_event_id: i64,
+    existing: Option<&Run>,
+) -> Result<Option<Decision>, Fault> {
+    let Some(run) = existing.filter(|run| run.close.is_none()) else {
+        return Ok(None);
+    };
+    let Some(parent) = &run.parent else {
+        return Ok(None);
+    };
+    if parent.run == *source || !super::is_fork_of(set, source, &parent.run)? {
+        return Ok(None);
+    }
+    let found = run.run.clone();
+    let is_shared = set
+        .run(source)?
+        .is_some_and(|fork| super::shares(&fork, initiated_event_id));
+    Ok(Some(
+        if is_shared && parent.initiated_event_id == initiated_event_id {
+            Decision::UseExisting(found)
+        } else {
+            Decision::New {
+                terminate: Some(found),
+            }
+        },
+    ))
+}
+
 type Opened = Result<(RunRef, String), Cause>;
 
 fn open_child(
@@ -66,14 +98,18 @@ fn open_child(
         return Ok(Err(Cause::Unspecified));
     };
     let existing = id_policy::current(set, &namespace, workflow_id)?;
-    let Ok(decision) = id_policy::decide(existing.as_deref(), &start.request_id, policies) else {
-        return Ok(Err(Cause::WorkflowAlreadyExists));
+    let decision = match of_base(set, source, initiated_event_id, existing.as_deref())? {
+        Some(decision) => Ok(decision),
+        None => id_policy::decide(existing.as_deref(), &start.request_id, policies),
     };
     drop(existing);
+    let Ok(decision) = decision else {
+        return Ok(Err(Cause::WorkflowAlreadyExists));
+    };
     let terminate = match decision {
         Decision::SameRequest(run) | Decision::UseExisting(run) => {
             return match set.run(&run)? {
-                Some(found) => Ok(Ok((run, found.run_id))),
+                Some(found) => Ok(Ok((run, found.first_execution_run_id))),
                 None => Err(Fault::Decode("a current run is gone".to_owned()).into()),
             };
         }

@@ -187,6 +187,7 @@ async fn events(client: &mut Client) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[expect(clippy::too_many_lines, reason = "one story, told in order")]
 async fn updates_are_answered_once_and_outlive_the_node() {
     let dir = tempfile::tempdir().unwrap();
     let (node, mut client) = start(dir.path()).await;

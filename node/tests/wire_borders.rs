@@ -187,11 +187,7 @@ async fn what_is_wrong_with_a_request_is_said_as_temporal_says_it() {
             ("a cut field", Bytes::from_static(&[0x0a, 0x7f, b'x'])),
         ] {
             let status = raw.call(&path, bytes).await.unwrap_err();
-            assert_eq!(
-                status.code(),
-                Code::InvalidArgument,
-                "{rpc}, {what}: {status:?}"
-            );
+            assert_eq!(status.code(), Code::Internal, "{rpc}, {what}: {status:?}");
             let words = status.message();
             assert!(
                 words.starts_with("grpc: error unmarshalling request"),
@@ -210,7 +206,7 @@ async fn what_is_wrong_with_a_request_is_said_as_temporal_says_it() {
             );
             let cut = [request.as_ref(), &field(number, &[0xc3, 0x28])].concat();
             let status = raw.call(&path, cut.into()).await.unwrap_err();
-            assert_eq!(status.code(), Code::InvalidArgument, "{rpc}: {status:?}");
+            assert_eq!(status.code(), Code::Internal, "{rpc}: {status:?}");
         }
         if let Some(number) = *token {
             for garbage in [&b"x"[..], &[0x11], &[0x11, 0xff, 0xff, 0xff], &[0x21, 9]] {

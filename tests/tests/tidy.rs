@@ -91,7 +91,7 @@ fn sled_lives_in_one_file() {
 #[test]
 fn only_what_plays_a_client_imports_the_sdk() {
     // Decision 0006.
-    let clients = ["node/src/cli/bench", "node/src/cli/demo.rs"];
+    let clients = ["node/src/cli/bench", "node/src/cli/demo.rs", "node/tests"];
     assert_none("sdk", &lines_with("node", "steadfast_sdk", &clients));
 }
 

@@ -36,15 +36,21 @@ pub struct Inbound {
     shared: Arc<Shared>,
 }
 
+/// What lanes are served with.
+#[derive(Debug)]
+pub(crate) struct Served {
+    pub(crate) identity: Arc<Identity>,
+    pub(crate) raft: Raft,
+    pub(crate) machine: Machine,
+    pub(crate) log: LogStore,
+    pub(crate) exchanger: Exchanger,
+    /// One membership change at a time.
+    pub(crate) changing: Arc<tokio::sync::Mutex<()>>,
+}
+
 #[derive(Debug)]
 struct Shared {
-    identity: Arc<Identity>,
-    raft: Raft,
-    machine: Machine,
-    log: LogStore,
-    exchanger: Exchanger,
-    /// One membership change at a time.
-    changing: Arc<tokio::sync::Mutex<()>>,
+    served: Served,
     runtime: Handle,
     /// Each lane draws its seed from here.
     seeds: AtomicU64,
@@ -53,23 +59,9 @@ struct Shared {
 }
 
 impl Inbound {
-    pub(crate) fn new(
-        identity: Arc<Identity>,
-        raft: Raft,
-        machine: Machine,
-        log: LogStore,
-        exchanger: Exchanger,
-        changing: Arc<tokio::sync::Mutex<()>>,
-        seed: u64,
-        stopping: watch::Receiver<bool>,
-    ) -> Inbound {
+    pub(crate) fn new(served: Served, seed: u64, stopping: watch::Receiver<bool>) -> Inbound {
         let shared = Shared {
-            identity,
-            raft,
-            machine,
-            log,
-            exchanger,
-            changing,
+            served,
             runtime: Handle::current(),
             seeds: AtomicU64::new(seed),
             lanes: Arc::new(Semaphore::new(MAX_LANES)),
@@ -102,8 +94,8 @@ impl Inbound {
 
 impl Shared {
     async fn serve(&self, mut wire: Wire) {
-        let known = |node: NodeId| exchange::known_uuid(&self.raft, node);
-        let caller = match handshake::receive(&mut wire, &self.identity, known).await {
+        let known = |node: NodeId| exchange::known_uuid(&self.served.raft, node);
+        let caller = match handshake::receive(&mut wire, &self.served.identity, known).await {
             Ok(caller) => caller,
             Err(error) => {
                 tracing::warn!(%error, "a lane was refused");
@@ -115,7 +107,13 @@ impl Shared {
             Lane::Append => self.append(wire).await,
             Lane::Control => self.control(wire, &caller).await,
             Lane::Snapshot => {
-                snapshot_receive::receive(wire, &self.raft, &self.machine, &self.log).await
+                snapshot_receive::receive(
+                    wire,
+                    &self.served.raft,
+                    &self.served.machine,
+                    &self.served.log,
+                )
+                .await
             }
         }
     }
@@ -140,7 +138,7 @@ impl Shared {
             };
             if of != session || requests.is_none() {
                 let (sender, queue) = mpsc::channel(LANE_FRAMES);
-                let answers = self.raft.stream_append(ReceiverStream::new(queue));
+                let answers = self.served.raft.stream_append(ReceiverStream::new(queue));
                 let answers = answers.map(|answer| answer.map_err(|error| error.to_string()));
                 answering.spawn(answer_in_order(answers.boxed(), of, wire.sender.clone()));
                 session = of;
@@ -191,6 +189,7 @@ impl Shared {
                 let request = wire::append_from(append)?;
                 let prev = request.prev_log_id;
                 let response = self
+                    .served
                     .raft
                     .append_entries(request)
                     .await
@@ -200,17 +199,28 @@ impl Shared {
             }
             Call::Vote(request) => {
                 let request = wire::vote_request_from(&request)?;
-                let response = self.raft.vote(request).await.map_err(|e| failed(&e))?;
+                let response = self
+                    .served
+                    .raft
+                    .vote(request)
+                    .await
+                    .map_err(|e| failed(&e))?;
                 Ok(Answer::Vote(wire::vote_response_to(&response)))
             }
             Call::PreVote(request) => {
                 let request = wire::vote_request_from(&request)?;
-                let response = self.raft.pre_vote(request).await.map_err(|e| failed(&e))?;
+                let response = self
+                    .served
+                    .raft
+                    .pre_vote(request)
+                    .await
+                    .map_err(|e| failed(&e))?;
                 Ok(Answer::Vote(wire::vote_response_to(&response)))
             }
             Call::TransferLeader(request) => {
                 let request = wire::transfer_from(&request)?;
                 let result = self
+                    .served
                     .raft
                     .handle_transfer_leader(request)
                     .await
@@ -218,14 +228,14 @@ impl Shared {
                 Ok(Answer::TransferLeader(wire::transfer_result_to(&result)))
             }
             Call::Exchange(exchange) => Ok(Answer::Exchange(
-                self.exchanger.answer(from, &exchange).await?,
+                self.served.exchanger.answer(from, &exchange).await?,
             )),
             Call::Join(join) => {
                 let peer = join.peer.as_ref().map(Peer::from_proto).unwrap_or_default();
-                let Ok(guard) = self.changing.clone().try_lock_owned() else {
+                let Ok(guard) = self.served.changing.clone().try_lock_owned() else {
                     return Err(failed(&MembershipError::InProgress));
                 };
-                let result = membership::answer_join(&self.raft, from, peer).await;
+                let result = membership::answer_join(&self.served.raft, from, peer).await;
                 drop(guard);
                 let result = Some(result.map_err(|e| failed(&e))?);
                 Ok(Answer::Join(proto::JoinResult { result }))

@@ -4,7 +4,7 @@ use crate::bootstrap::{self, BootstrapError, Bootstrapped};
 use crate::config::RaftOptions;
 use crate::exchange::{Exchanger, StatusExchange, peer_of};
 use crate::handshake::{Identity, Target};
-use crate::inbound::Inbound;
+use crate::inbound::{Inbound, Served};
 use crate::leadership::{self, Leadership};
 use crate::link::Links;
 use crate::log_store::LogStore;
@@ -487,16 +487,15 @@ async fn start(
         stopped.clone(),
     );
     let changing: Arc<tokio::sync::Mutex<()>> = Arc::default();
-    let inbound = Inbound::new(
-        links.identity.clone(),
-        raft.clone(),
-        machine.clone(),
+    let served = Served {
+        identity: links.identity.clone(),
+        raft: raft.clone(),
+        machine: machine.clone(),
         log,
-        exchanger.clone(),
-        changing.clone(),
-        options.seed ^ INBOUND_SEEDS,
-        is_stopping,
-    );
+        exchanger: exchanger.clone(),
+        changing: changing.clone(),
+    };
+    let inbound = Inbound::new(served, options.seed ^ INBOUND_SEEDS, is_stopping);
     let tasks = vec![
         tokio::spawn(leadership::watch(raft.clone(), leadership, stopped)).abort_handle(),
         tokio::spawn(exchanger.clone().run()).abort_handle(),

@@ -106,6 +106,7 @@ impl<'set, 'tables> Execution<'set, 'tables> {
     }
 }
 
+#[expect(clippy::too_many_lines, reason = "one literal")]
 pub(super) fn new_run(opening: &Opening, now: Timestamp) -> Run {
     let started = &opening.started;
     let fields = |map: Option<&BTreeMap<String, Payload>>| -> BTreeMap<String, Proto<Payload>> {

@@ -21,8 +21,8 @@ const GREW: &str = "Error decompressing: size limit";
 /// anybody's may be part of them, each byte as three.
 const WORDS_BYTES_MAX: usize = 2_048;
 
-/// tonic and gRPC-Go answer bytes that are no message with INTERNAL, which SDKs try again for ever.
-/// The fault is the caller's: INVALID_ARGUMENT, with gRPC-Go's words.
+/// Bytes that are no message are INTERNAL, as in Temporal's server, with gRPC-Go's words; what grew too
+/// large is RESOURCE_EXHAUSTED.
 pub(super) fn read<B: Default>(response: Response<B>) -> Response<B> {
     let Some(status) = Status::from_header_map(response.headers()) else {
         return response;
@@ -34,7 +34,7 @@ pub(super) fn read<B: Default>(response: Response<B>) -> Response<B> {
     let unreadable = UNREADABLE.iter().any(|start| words.starts_with(start));
     if status.code() == Code::Internal && unreadable {
         let words = format!("grpc: error unmarshalling request: {words}");
-        return Status::invalid_argument(words).into_http();
+        return Status::internal(words).into_http();
     }
     if status.code() == Code::ResourceExhausted && words.starts_with(GREW) {
         let words = format!(
@@ -65,15 +65,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_cannot_be_read_is_the_callers_fault() {
-        let code = |status: Status| {
+    fn what_cannot_be_read_is_told_in_grpc_gos_words() {
+        let read = |status: Status| {
             let answer: Response<()> = read(status.into_http());
-            Code::from_bytes(answer.headers()["grpc-status"].as_bytes())
+            let told = Status::from_header_map(answer.headers()).unwrap();
+            (
+                told.code(),
+                told.message().starts_with("grpc: error unmarshalling"),
+            )
         };
         let unreadable = "failed to decode Protobuf message: invalid wire type";
-        assert_eq!(code(Status::internal(unreadable)), Code::InvalidArgument);
-        assert_eq!(code(Status::internal("unexpected reply")), Code::Internal);
-        assert_eq!(code(Status::not_found(unreadable)), Code::NotFound);
+        assert_eq!(read(Status::internal(unreadable)), (Code::Internal, true));
+        let reply = "unexpected reply";
+        assert_eq!(read(Status::internal(reply)), (Code::Internal, false));
+        assert_eq!(read(Status::not_found(unreadable)), (Code::NotFound, false));
     }
 
     #[test]

@@ -373,7 +373,7 @@ impl Node {
         } = self;
         shard.end_polls();
         shard.rest(REST).await;
-        if !raft.transfer_leader(shard.successor(), TRANSFER).await {
+        if !shard.hand_over(None, TRANSFER).await {
             tracing::debug!("no other node took over the leadership");
         }
         closing.cancel();

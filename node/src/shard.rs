@@ -160,6 +160,8 @@ pub(crate) struct Core {
     sequence: AtomicU64,
     polls: AtomicU64,
     in_office: AtomicBool,
+    /// Nothing new is proposed: the leadership is about to go to another node.
+    resigning: AtomicBool,
     office: watch::Sender<bool>,
     applied: watch::Sender<u64>,
     disk_low: AtomicBool,
@@ -210,6 +212,7 @@ impl Shard {
             sequence: AtomicU64::new(0),
             polls: AtomicU64::new(0),
             in_office: AtomicBool::new(false),
+            resigning: AtomicBool::new(false),
             office: watch::Sender::new(false),
             applied: watch::Sender::new(applied),
             disk_low: AtomicBool::new(false),
@@ -296,6 +299,13 @@ impl Shard {
     #[must_use]
     pub fn successor(&self) -> Option<u64> {
         stand::successor(&self.core)
+    }
+
+    /// Hands the leadership to a node, or to the [`Shard::successor`], so that nobody sees it: what
+    /// comes meanwhile waits for the new leader, what is proposed already has its answer first.
+    /// True when this node does not lead any more.
+    pub async fn hand_over(&self, to: Option<u64>, within: Duration) -> bool {
+        lead::hand_over(&self.core, to, within).await
     }
 
     /// Whether this node's state is that of a majority, and there is one.

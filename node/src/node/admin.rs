@@ -144,11 +144,8 @@ impl Admin for NodeAdmin {
             )));
         }
         if self
-            .raft
-            .transfer_leader(
-                (to != 0).then_some(to).or_else(|| self.shard.successor()),
-                TRANSFER,
-            )
+            .shard
+            .hand_over((to != 0).then_some(to), TRANSFER)
             .await
         {
             return Ok(());

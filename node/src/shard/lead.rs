@@ -11,13 +11,16 @@ use steadfast_engine::id::QueueKey;
 use steadfast_engine::read::namespace;
 use steadfast_engine::tables::Meta;
 use steadfast_engine::{Fault, Mutation, Timestamp};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 /// A new leader waits so long for the clocks of a majority; peers tell theirs once a second.
 const CLOCKS_WAIT: Duration = Duration::from_secs(3);
 const CLOCKS_LOOK: Duration = Duration::from_millis(20);
 /// Between looks at queues that nobody polls.
 const SWEEP: Duration = Duration::from_secs(1);
+/// What is proposed has so long to come to its end before the leadership is handed over.
+const SETTLE: Duration = Duration::from_secs(1);
+const SETTLE_LOOK: Duration = Duration::from_millis(2);
 /// The namespace that every cluster has.
 const DEFAULT_NAMESPACE: &str = "default";
 
@@ -56,6 +59,30 @@ pub(super) async fn run(core: &Core) {
             return;
         }
     }
+}
+
+/// Lets what is proposed come to its end, then gives the leadership to another node.
+pub(super) async fn hand_over(core: &Core, to: Option<u64>, within: Duration) -> bool {
+    let Some(raft) = core.raft() else {
+        return true;
+    };
+    core.resigning.store(true, Ordering::Release);
+    let settled = async {
+        // Twice: a proposal that was let in just before may not be among the pending yet.
+        for _ in 0..2 {
+            while !core.pending.is_empty() {
+                sleep(SETTLE_LOOK).await;
+            }
+            sleep(SETTLE_LOOK).await;
+        }
+    };
+    if timeout(SETTLE, settled).await.is_err() {
+        tracing::info!("some proposals have no outcome before the leadership goes on");
+    }
+    let successor = to.or_else(|| super::stand::successor(core));
+    let gone = raft.transfer_leader(successor, within).await;
+    core.resigning.store(false, Ordering::Release);
+    gone
 }
 
 /// Leads until cancelled, or until that turns out to be impossible.

@@ -45,6 +45,10 @@ impl Pending {
         self.lock().remove(&sequence)
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+
     /// Leadership is lost: nobody learns an outcome here any more.
     pub(super) fn take_all(&self) -> Vec<Waiting> {
         std::mem::take(&mut *self.lock()).into_values().collect()

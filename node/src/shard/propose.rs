@@ -8,6 +8,7 @@ use crate::telemetry;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 use steadfast_engine::Mutation;
 use steadfast_engine::id::{PollId, QueueKey, Reservation};
 use steadfast_engine::mutation::ProposalId;
@@ -44,6 +45,9 @@ impl Core {
         if self.is_split() {
             return Err(Unavailable::StatesDiffer);
         }
+        if self.resigning.load(Ordering::Acquire) {
+            return Err(Unavailable::NotLeader);
+        }
         let (bytes, wanted) = self.prepare(&mutation)?;
         let Some(admitted) = self.admission.enter(class, bytes.len()) else {
             self.telemetry.overloaded.add(1);
@@ -56,7 +60,7 @@ impl Core {
 
     /// Proposes without waiting and without admission: what waiting polls bound.
     pub(super) fn propose_detached(&self, mutation: Mutation) {
-        if self.is_split() {
+        if self.proposes_nothing() {
             return;
         }
         match self.prepare(&mutation) {
@@ -69,7 +73,7 @@ impl Core {
 
     /// Proposes the claim of a queue's head for a held poll.
     pub(super) fn claim(&self, reservation: Reservation) {
-        if self.is_split() {
+        if self.proposes_nothing() {
             self.matching.give_back(reservation.poll);
             return;
         }
@@ -86,6 +90,11 @@ impl Core {
                 self.matching.give_back(poll);
             }
         }
+    }
+
+    /// The next leader makes what this one leaves out.
+    fn proposes_nothing(&self) -> bool {
+        self.is_split() || self.resigning.load(Ordering::Acquire)
     }
 
     /// Proposes a mark, even when writes are refused: the next one tells whether they may go on.

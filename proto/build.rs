@@ -40,6 +40,8 @@ fn temporal(services: bool) -> Result<(), Box<dyn Error>> {
             .iter()
             .any(|dropped| file.package().starts_with(dropped))
     });
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    fs::write(out.join("temporal_descriptors.bin"), set.encode_to_vec())?;
     set.file.iter_mut().for_each(pass_through);
     configure(services)
         .include_file("temporal.rs")

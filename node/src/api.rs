@@ -77,13 +77,19 @@ const KEEP_ALIVE_ANSWER: Duration = Duration::from_secs(20);
 
 /// Why the gRPC port stopped being served.
 #[derive(Debug, thiserror::Error)]
-#[error("gRPC: {0}")]
-pub struct ServeError(#[from] tonic::transport::Error);
+pub enum ServeError {
+    /// Accepting connections failed for good.
+    #[error("gRPC: {0}")]
+    Transport(#[from] tonic::transport::Error),
+    /// The descriptors that reflection tells are not readable.
+    #[error("gRPC reflection: {0}")]
+    Reflection(#[from] tonic_reflection::server::Error),
+}
 
 /// Serves the gRPC port until `shutdown`, then lets calls that are under way finish.
 ///
 /// # Errors
-/// [`ServeError`] when accepting connections failed for good.
+/// [`ServeError`] when nothing can be served, or accepting connections failed for good.
 pub async fn serve(
     shard: Shard,
     admin: Arc<dyn Admin>,
@@ -112,6 +118,11 @@ pub async fn serve(
     health_reporter
         .set_serving::<OperatorServiceServer<Service>>()
         .await;
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(steadfast_proto::TEMPORAL_DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
     Server::builder()
         .tcp_nodelay(true)
         .http2_keepalive_interval(Some(KEEP_ALIVE))
@@ -122,6 +133,8 @@ pub async fn serve(
         .initial_connection_window_size(Some(16 * 1024 * 1024))
         .layer(ForwardLayer::new(api))
         .add_service(health)
+        .add_service(reflection().build_v1()?)
+        .add_service(reflection().build_v1alpha()?)
         .add_service(admin)
         .add_service(operator)
         .add_service(workflow)

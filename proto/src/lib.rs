@@ -33,6 +33,11 @@ mod ours {
     include!(concat!(env!("OUT_DIR"), "/internal.rs"));
 }
 
+/// The encoded `FileDescriptorSet` of Temporal's API as it is served, for gRPC reflection.
+#[cfg(feature = "services")]
+pub const TEMPORAL_DESCRIPTORS: &[u8] =
+    include_bytes!(concat!(env!("OUT_DIR"), "/temporal_descriptors.bin"));
+
 pub use generated::google;
 pub use generated::temporal::api as temporal;
 pub use ours::steadfast as internal;

@@ -1,4 +1,4 @@
-//! OperatorService: search attributes.
+//! OperatorService: search attributes and clusters.
 
 use super::status::{fault, invalid};
 use super::visibility::system_search_attributes;
@@ -50,4 +50,36 @@ pub(crate) async fn list_search_attributes(
         system_attributes: system_search_attributes(),
         ..Default::default()
     })
+}
+
+/// ListClusters: this one.
+pub(crate) async fn list_clusters(
+    api: &Api,
+    _request: Request<wire::ListClustersRequest>,
+) -> Result<wire::ListClustersResponse, Status> {
+    let view = api.read().await?;
+    let meta = namespace::meta(&view).map_err(|broken| fault(&broken))?;
+    let own = wire::ClusterMetadata {
+        cluster_name: super::namespace::CLUSTER_NAME.to_owned(),
+        cluster_id: meta.cluster_id,
+        history_shard_count: 1,
+        initial_failover_version: 1,
+        is_connection_enabled: true,
+        ..Default::default()
+    };
+    Ok(wire::ListClustersResponse {
+        clusters: vec![own],
+        next_page_token: Vec::new().into(),
+    })
+}
+
+/// AddOrUpdateRemoteCluster: there is no replication between clusters, so none can be reached.
+pub(crate) async fn add_or_update_remote_cluster(
+    _api: &Api,
+    request: Request<wire::AddOrUpdateRemoteClusterRequest>,
+) -> Result<wire::AddOrUpdateRemoteClusterResponse, Status> {
+    let address = request.into_inner().frontend_address;
+    Err(Status::unavailable(format!(
+        "the cluster at {address:?} can't be connected: Steadfast does not replicate to other clusters"
+    )))
 }

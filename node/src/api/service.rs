@@ -147,6 +147,8 @@ with_workflow_rpcs! { serve {
 with_operator_rpcs! { serve {
     OperatorService in operator {
         add_search_attributes(AddSearchAttributesRequest) -> AddSearchAttributesResponse = operator_service::add_search_attributes;
+        list_clusters(ListClustersRequest) -> ListClustersResponse = operator_service::list_clusters;
+        add_or_update_remote_cluster(AddOrUpdateRemoteClusterRequest) -> AddOrUpdateRemoteClusterResponse = operator_service::add_or_update_remote_cluster;
         list_search_attributes(ListSearchAttributesRequest) -> ListSearchAttributesResponse = operator_service::list_search_attributes;
     }
 } }

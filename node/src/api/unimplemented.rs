@@ -155,9 +155,7 @@ macro_rules! with_operator_rpcs {
             }
             plain {
                 delete_namespace(DeleteNamespaceRequest) -> DeleteNamespaceResponse: "DeleteNamespace is not implemented";
-                add_or_update_remote_cluster(AddOrUpdateRemoteClusterRequest) -> AddOrUpdateRemoteClusterResponse: "AddOrUpdateRemoteCluster is not implemented";
                 remove_remote_cluster(RemoveRemoteClusterRequest) -> RemoveRemoteClusterResponse: "RemoveRemoteCluster is not implemented";
-                list_clusters(ListClustersRequest) -> ListClustersResponse: "ListClusters is not implemented";
                 get_nexus_endpoint(GetNexusEndpointRequest) -> GetNexusEndpointResponse: "GetNexusEndpoint is not implemented";
                 create_nexus_endpoint(CreateNexusEndpointRequest) -> CreateNexusEndpointResponse: "CreateNexusEndpoint is not implemented";
                 update_nexus_endpoint(UpdateNexusEndpointRequest) -> UpdateNexusEndpointResponse: "UpdateNexusEndpoint is not implemented";

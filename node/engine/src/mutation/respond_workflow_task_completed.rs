@@ -10,7 +10,9 @@ use crate::execution::{Execution, HISTORY_SERVICE, TaskFailure, activity, namesp
 use crate::id::WorkerVersion;
 use crate::mutation::TaskToken;
 use crate::reply::{Fault, Refusal, Reply, Stop};
-use crate::tables::{LastCompletion, Namespace, StickyQueue, WorkflowTask, WriteSet};
+use crate::tables::{
+    LastCompletion, Namespace, StickyQueue, WorkflowTask, WorkflowTaskKind, WriteSet,
+};
 use crate::time::{Span, Timestamp};
 use std::collections::BTreeSet;
 use steadfast_proto::temporal::deployment::v1::WorkerDeploymentVersion;
@@ -52,6 +54,10 @@ pub(crate) fn apply(
     let namespace = namespace_by_number(execution.set, execution.run.run.namespace)?;
     match complete(execution, &namespace, token, request) {
         Ok(reply) => Ok(reply),
+        Err(CommandError::Stop(Stop::Refused(refusal))) => {
+            set.rollback();
+            offer_again(set, token, &request.namespace, refusal)
+        }
         Err(CommandError::Stop(stop)) => Err(stop),
         Err(CommandError::Bad { cause, message }) => {
             let text = failure_text(cause, &message);
@@ -326,6 +332,25 @@ fn remember_worker(
     execution.set_worker_version(version);
     let build_id = stamp.map_or("", |stamp| &stamp.build_id);
     execution.note_reset_point(&request.binary_checksum, build_id, completed_event_id);
+}
+
+/// The answer is no answer at all. A speculative task is offered again, as in Temporal, whose
+/// server forgets it then; any other one stays with its worker.
+fn offer_again(
+    set: &mut WriteSet<'_>,
+    token: &TaskToken,
+    namespace: &str,
+    refusal: Refusal,
+) -> Result<Reply, Stop> {
+    let mut execution = load(set, token, namespace)?;
+    let task = execution.run.workflow_task.as_ref();
+    if task.is_none_or(|task| task.kind != WorkflowTaskKind::Speculative) {
+        return Err(refusal.into());
+    }
+    execution.discard_speculative_task();
+    execution.schedule_speculative_task()?;
+    execution.finish()?;
+    Err(Stop::RefusedWithChanges(refusal))
 }
 
 /// A bad answer to a task that failed before is dropped, but the updates that it was for are given

@@ -5,7 +5,12 @@ use tonic::Status;
 const WORKFLOW_SERVICE: &str = "temporal.api.workflowservice.v1.WorkflowService";
 const OPERATOR_SERVICE: &str = "temporal.api.operatorservice.v1.OperatorService";
 /// Services whose every node answers for itself.
-const LOCAL_SERVICES: &[&str] = &["grpc.health.v1.Health", "steadfast.admin.v1.AdminService"];
+const LOCAL_SERVICES: &[&str] = &[
+    "grpc.health.v1.Health",
+    "grpc.reflection.v1.ServerReflection",
+    "grpc.reflection.v1alpha.ServerReflection",
+    "steadfast.admin.v1.AdminService",
+];
 /// Methods that need no leader.
 const LOCAL_METHODS: &[&str] = &["GetSystemInfo", "GetClusterInfo", "GetSearchAttributes"];
 const POLLS: &[&str] = &["PollWorkflowTaskQueue", "PollActivityTaskQueue"];

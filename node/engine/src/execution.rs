@@ -55,6 +55,7 @@ use crate::tables::{
 use crate::task_queue;
 use crate::time::Timestamp;
 use prost::Message;
+use steadfast_proto::temporal::enums::v1::EventType;
 use steadfast_proto::temporal::history::v1::{History, HistoryEvent};
 
 /// One run and the mutation's write set.
@@ -275,13 +276,24 @@ impl<'set, 'tables> Execution<'set, 'tables> {
         Ok(())
     }
 
+    /// Writes this transaction's events; a workflow task's start ends a batch, as in Temporal, so
+    /// that a reset can begin after it.
     fn write_batch(&mut self) {
-        let Some(first) = self.batch.first().map(|event| event.event_id) else {
+        let mut events = std::mem::take(&mut self.batch);
+        while !events.is_empty() {
+            let started = events
+                .iter()
+                .position(|event| event.event_type() == EventType::WorkflowTaskStarted);
+            let rest = events.split_off(started.map_or(events.len(), |index| index + 1));
+            self.write_events(std::mem::replace(&mut events, rest));
+        }
+    }
+
+    fn write_events(&mut self, events: Vec<HistoryEvent>) {
+        let Some(first) = events.first().map(|event| event.event_id) else {
             return;
         };
-        let history = History {
-            events: std::mem::take(&mut self.batch),
-        };
+        let history = History { events };
         let events = bytes::Bytes::from(history.encode_to_vec());
         let count = u32::try_from(history.events.len()).unwrap_or(u32::MAX);
         let bytes = i64::try_from(events.len()).unwrap_or(i64::MAX);

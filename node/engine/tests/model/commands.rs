@@ -132,7 +132,8 @@ impl Walk {
                 CommandType::StartChildWorkflowExecution,
                 Attributes::StartChildWorkflowExecutionCommandAttributes(
                     StartChildWorkflowExecutionCommandAttributes {
-                        workflow_id,
+                        // Mostly of its own: the other ids are taken most of the time.
+                        workflow_id: format!("workflow-{}", self.draw(15)),
                         workflow_type: Some(WorkflowType {
                             name: "Workflow".into(),
                         }),

@@ -61,8 +61,12 @@ fn whatever_happens_the_invariants_hold() {
     let text = counts.text();
     // Shown by `--nocapture`.
     eprintln!("{text}");
-    // Fewer mutations than a million: each kind is still seen now and then.
-    let faults = counts.faults((LEAST * mutations / 1_000_000).clamp(1, LEAST));
+    // Fewer mutations than a million: each kind is still seen now and then. A short walk is uneven.
+    let faults = counts.faults(if mutations < 1_000_000 {
+        (LEAST * mutations / 4_000_000).max(1)
+    } else {
+        LEAST
+    });
     assert!(faults.is_empty(), "{faults:#?}");
 }
 

@@ -25,7 +25,7 @@ mod open;
 mod own_search_attributes;
 mod reset;
 mod reset_points;
-mod update;
+pub(crate) mod update;
 pub(crate) mod workflow_task;
 
 pub(crate) use outbox::send;

@@ -9,7 +9,7 @@
 //! To add a table: write the module, call `took` at each change, add its `ROWS` to [`TABLES`].
 
 use crate::command::timer;
-use crate::execution::{activity, workflow_task};
+use crate::execution::{activity, child, external, update, workflow_task};
 
 /// One row: from one state to another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,10 +40,13 @@ impl std::fmt::Display for Transition {
 }
 
 /// All tables.
-pub const TABLES: [&[&Transition]; 3] = [
+pub const TABLES: [&[&Transition]; 6] = [
     workflow_task::table::ROWS,
     activity::table::ROWS,
     timer::table::ROWS,
+    child::table::ROWS,
+    external::table::ROWS,
+    update::table::ROWS,
 ];
 
 /// Makes a table: a constant for each row, and `ROWS`.

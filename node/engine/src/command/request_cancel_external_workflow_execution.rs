@@ -3,7 +3,7 @@
 use super::target_namespace::target_namespace;
 use super::{CommandError, CommandHead, Completion};
 use crate::event::Attributes;
-use crate::execution::Execution;
+use crate::execution::{Execution, external};
 use crate::id::{NamespaceNumber, uuid_bytes, uuid_text};
 use crate::tables::{External, ExternalKind, ExternalTarget, MessageBody, RequestCancelExternal};
 use steadfast_proto::temporal::command::v1::RequestCancelExternalWorkflowExecutionCommandAttributes;
@@ -50,7 +50,7 @@ pub(super) fn apply(
     let message = message(execution, namespace.number, &initiated);
     let event =
         Attributes::RequestCancelExternalWorkflowExecutionInitiatedEventAttributes(initiated);
-    let external = External {
+    let pending = External {
         kind: ExternalKind::RequestCancel,
         initiated_event_id: execution.add_event(head.event(event)),
         namespace_name: namespace.name,
@@ -60,7 +60,8 @@ pub(super) fn apply(
         control: attributes.control,
     };
     let body = MessageBody::RequestCancelExternal(Box::new(message));
-    execution.initiate_external(external, body);
+    execution.set.took(&external::table::SENT);
+    execution.initiate_external(pending, body);
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 use super::target_namespace::target_namespace;
 use super::{CommandError, CommandHead, Completion};
 use crate::event::Attributes;
-use crate::execution::Execution;
+use crate::execution::{Execution, external};
 use crate::id::{NamespaceNumber, uuid_bytes, uuid_text};
 use crate::proto::Proto;
 use crate::tables::{External, ExternalKind, ExternalTarget, MessageBody, SignalExternal};
@@ -53,7 +53,7 @@ pub(super) fn apply(
     };
     let message = message(execution, namespace.number, &initiated);
     let event = Attributes::SignalExternalWorkflowExecutionInitiatedEventAttributes(initiated);
-    let external = External {
+    let pending = External {
         kind: ExternalKind::Signal,
         initiated_event_id: execution.add_event(head.event(event)),
         namespace_name: namespace.name,
@@ -62,7 +62,8 @@ pub(super) fn apply(
         run_id: target.run_id,
         control,
     };
-    execution.initiate_external(external, MessageBody::SignalExternal(Box::new(message)));
+    execution.set.took(&external::table::SENT);
+    execution.initiate_external(pending, MessageBody::SignalExternal(Box::new(message)));
     Ok(())
 }
 

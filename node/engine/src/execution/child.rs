@@ -1,5 +1,18 @@
 //! Children of a run, and what a run owes to its parent.
 
+pub(crate) mod table {
+    crate::transition::transitions! { "child":
+        INITIATED: "-" => "initiated", "START_CHILD_WORKFLOW_EXECUTION", "Initiated";
+        RESTORED: "-" => "initiated", "a reset to a point where nothing was heard of it", "";
+        RESTORED_STARTED: "-" => "started", "a reset to a point where it runs", "";
+        STARTED: "initiated" => "started", "it runs", "Started";
+        START_FAILED: "initiated" => "-", "it can't be started", "StartFailed";
+        CLOSED: "started" => "-", "the last run of its chain closes", "Completed, Failed, TimedOut, Canceled or Terminated";
+        FOLLOWS: "started" => "started", "its parent closes: it follows its policy", "";
+        LEFT: "initiated, started" => "the same", "its parent closes, and its policy is to go on, or its start is not known yet", "";
+    }
+}
+
 use super::Execution;
 use super::find::namespace_by_number;
 use crate::event::{Attributes, NewEvent};
@@ -65,6 +78,7 @@ impl Execution<'_, '_> {
     /// Remembers a child and asks for its start.
     pub(crate) fn initiate_child(&mut self, child: Child, start: StartChild) {
         let initiated_event_id = child.initiated_event_id;
+        self.set.took(&table::INITIATED);
         self.run.pending_children += 1;
         self.put_child(Box::new(child));
         self.send(initiated_event_id, MessageBody::StartChild(Box::new(start)));
@@ -105,6 +119,7 @@ impl Execution<'_, '_> {
             header: child.header.take().map(|header| header.0),
         };
         let started = Attributes::ChildWorkflowExecutionStartedEventAttributes(started);
+        self.set.took(&table::STARTED);
         child.started_event_id = self.add_or_buffer(started)?.unwrap_or(0);
         self.put_child(child);
         Ok(())
@@ -134,6 +149,7 @@ impl Execution<'_, '_> {
         cause: i32,
     ) -> Result<(), Fault> {
         self.forget_child(&child);
+        self.set.took(&table::START_FAILED);
         let failed = StartChildWorkflowExecutionFailedEventAttributes {
             namespace: child.namespace_name,
             namespace_id: child.namespace_id,
@@ -160,6 +176,7 @@ impl Execution<'_, '_> {
         mut event: Attributes,
     ) -> Result<(), Fault> {
         self.forget_child(child);
+        self.set.took(&table::CLOSED);
         if let Some(started_event_id) = started_event_id_of(&mut event) {
             *started_event_id = child.started_event_id;
         }

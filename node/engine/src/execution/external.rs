@@ -1,5 +1,14 @@
 //! Signals and requests to cancel that a run sends to others.
 
+pub(crate) mod table {
+    crate::transition::transitions! { "external":
+        SENT: "-" => "sent", "SIGNAL_ or REQUEST_CANCEL_EXTERNAL_WORKFLOW_EXECUTION", "Initiated";
+        SENT_AGAIN: "-" => "sent", "a reset to a point where it had no answer", "";
+        DELIVERED: "sent" => "-", "its target has it", "ExternalSignaled or ExternalCancelRequested";
+        FAILED: "sent" => "-", "its target can't have it", "Failed";
+    }
+}
+
 use super::Execution;
 use crate::event::Attributes;
 use crate::reply::Fault;
@@ -48,6 +57,11 @@ impl Execution<'_, '_> {
         self.set.delete(key);
         let pending = self.pending_externals(external.kind);
         *pending = pending.saturating_sub(1);
+        self.set.took(if cause == 0 {
+            &table::DELIVERED
+        } else {
+            &table::FAILED
+        });
         self.add_or_buffer(event(*external, cause))?;
         Ok(true)
     }

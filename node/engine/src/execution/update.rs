@@ -16,6 +16,24 @@
 //! [`Effect::UpdateChanged`] alone. An accepted update of a closed run keeps its record: its
 //! outcome is the failure [`ACCEPTED_UPDATE_COMPLETED_WORKFLOW`]. "Bad" fails the workflow task.
 
+pub(crate) mod table {
+    crate::transition::transitions! { "update":
+        ADMITTED: "-" => "admitted", "a caller asks", "";
+        ADMITTED_BY_ANSWER: "-" => "admitted", "an answer that holds the request of one that is not known", "";
+        REAPPLIED: "-" => "admitted", "a reset, to before it was accepted", "Admitted";
+        RESTORED: "-" => "admitted, accepted, completed", "a reset, to after that", "";
+        SENT: "admitted" => "sent", "a workflow task starts", "";
+        SENT_AGAIN: "sent" => "sent", "another workflow task starts", "";
+        ACCEPTED: "admitted, sent" => "accepted", "Acceptance", "Accepted";
+        REJECTED: "admitted, sent" => "-", "Rejection", "";
+        COMPLETED: "accepted" => "completed", "Response", "Completed";
+        UNPROCESSED: "sent" => "-", "its task completes without an answer", "";
+        ABORTED: "sent" => "-", "its task is answered badly", "";
+        DROPPED: "admitted, sent" => "-", "the run closes", "";
+        FAILED: "accepted" => "failed", "the run closes", "";
+    }
+}
+
 mod answer;
 mod reapply;
 
@@ -178,8 +196,8 @@ impl Execution<'_, '_> {
     pub(super) fn send_updates(&mut self, task: u64, again: bool) -> Result<(), Fault> {
         for mut open in self.open_updates()? {
             match open.update.state {
-                UpdateState::Admitted => {}
-                UpdateState::Sent { .. } if again => {}
+                UpdateState::Admitted => self.set.took(&table::SENT),
+                UpdateState::Sent { .. } if again => self.set.took(&table::SENT_AGAIN),
                 UpdateState::Sent { .. }
                 | UpdateState::Accepted { .. }
                 | UpdateState::Completed { .. } => continue,
@@ -225,6 +243,7 @@ impl Execution<'_, '_> {
                     "Workflow Update is rejected because it wasn't processed by worker. Probably, Workflow Update is not supported by the worker.",
                 );
                 let end = UpdateEnd::Rejected(Box::new(failure));
+                self.set.took(&table::UNPROCESSED);
                 self.drop_update(open.key, &open.update_id, &open.update, end);
             }
         }
@@ -241,6 +260,7 @@ impl Execution<'_, '_> {
         for open in self.open_updates()? {
             if matches!(open.update.state, UpdateState::Sent { .. }) {
                 let end = UpdateEnd::WorkflowTaskFailed;
+                self.set.took(&table::ABORTED);
                 self.drop_update(open.key, &open.update_id, &open.update, end);
                 aborted = true;
             }
@@ -262,8 +282,10 @@ impl Execution<'_, '_> {
                 } else {
                     UpdateEnd::WorkflowCompleted
                 };
+                self.set.took(&table::DROPPED);
                 self.drop_update(open.key, &open.update_id, &open.update, end);
             } else {
+                self.set.took(&table::FAILED);
                 self.set.delete(open.key);
                 self.run.updates.open -= 1;
                 self.tell_update(&open.update_id, &open.update, None);

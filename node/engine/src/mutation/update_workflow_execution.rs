@@ -1,6 +1,6 @@
 //! UpdateWorkflowExecution: the update is admitted, once; a worker decides on it later.
 
-use crate::execution::{Execution, namespace_of};
+use crate::execution::{Execution, namespace_of, update as updates};
 use crate::mutation::ExecutionTarget;
 use crate::reply::{Refusal, Reply, Stop};
 use crate::tables::WriteSet;
@@ -74,6 +74,7 @@ pub(super) fn admit(
         return Err(workflow_closing().into());
     }
     execution.check_update_limits(&update)?;
+    execution.set.took(&updates::table::ADMITTED);
     execution.admit_update(&update_id, update);
     execution.leave_no_trace();
     Ok(true)

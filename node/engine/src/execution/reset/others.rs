@@ -4,8 +4,8 @@
 //! A child that runs stays the new run's: its reports follow the reset (see
 //! `mutation::deliver_message`). What had not been heard of is sent again.
 
-use super::super::child::{initiated_event_id_of, started_event_id_of};
-use super::super::{Execution, namespace_of};
+use super::super::child::{self, initiated_event_id_of, started_event_id_of};
+use super::super::{Execution, external, namespace_of};
 use super::too_much;
 use crate::command::{request_cancel_message, signal_message, start_child_message};
 use crate::event::Attributes;
@@ -105,6 +105,11 @@ impl Execution<'_, '_> {
                 continue;
             };
             let waits = pending.run_id.is_empty();
+            self.set.took(if waits {
+                &child::table::RESTORED
+            } else {
+                &child::table::RESTORED_STARTED
+            });
             let header = initiated.header.as_ref().filter(|_| waits);
             self.restore_child(Child {
                 initiated_event_id: *initiated_event_id,
@@ -143,7 +148,7 @@ impl Execution<'_, '_> {
             let message = signal_message(self, namespace.number, &initiated);
             #[expect(deprecated, reason = "Temporal still echoes it")]
             let control = initiated.control;
-            let external = External {
+            let pending = External {
                 kind: ExternalKind::Signal,
                 initiated_event_id,
                 namespace_name: namespace.name,
@@ -152,7 +157,8 @@ impl Execution<'_, '_> {
                 run_id: target.run_id,
                 control,
             };
-            self.initiate_external(external, MessageBody::SignalExternal(Box::new(message)));
+            self.set.took(&external::table::SENT_AGAIN);
+            self.initiate_external(pending, MessageBody::SignalExternal(Box::new(message)));
         }
         for (initiated_event_id, initiated) in others.cancels {
             let Some(namespace) = self.namespace_named(&initiated.namespace)? else {
@@ -162,7 +168,7 @@ impl Execution<'_, '_> {
             let message = request_cancel_message(self, namespace.number, &initiated);
             #[expect(deprecated, reason = "Temporal still echoes it")]
             let control = initiated.control;
-            let external = External {
+            let pending = External {
                 kind: ExternalKind::RequestCancel,
                 initiated_event_id,
                 namespace_name: namespace.name,
@@ -172,7 +178,8 @@ impl Execution<'_, '_> {
                 control,
             };
             let body = MessageBody::RequestCancelExternal(Box::new(message));
-            self.initiate_external(external, body);
+            self.set.took(&external::table::SENT_AGAIN);
+            self.initiate_external(pending, body);
         }
         Ok(())
     }

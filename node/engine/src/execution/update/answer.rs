@@ -1,7 +1,7 @@
 //! What a worker says of an update: Acceptance, Rejection, Response.
 
 use super::super::Execution;
-use super::{Update, request_message_id};
+use super::{Update, request_message_id, table};
 use crate::effect::UpdateEnd;
 use crate::event::{Attributes, NewEvent};
 use crate::proto::Proto;
@@ -43,6 +43,7 @@ impl Execution<'_, '_> {
         };
         let bad = |refusal: Refusal| AnswerError::Bad(refusal.to_string());
         self.check_total_updates().map_err(bad)?;
+        self.set.took(&table::ADMITTED_BY_ANSWER);
         self.admit_update(update_id, request);
         Ok(())
     }
@@ -60,6 +61,7 @@ impl Execution<'_, '_> {
         let mut update = self.answered(update_id, in_this_task, "Acceptance", |state| {
             state.is_unanswered()
         })?;
+        self.set.took(&table::ACCEPTED);
         self.forget_request_bytes(&update);
         let request = update.request.take().map(|request| request.0);
         let links = request
@@ -95,6 +97,7 @@ impl Execution<'_, '_> {
         let update = self.answered(update_id, in_this_task, "Rejection", |state| {
             state.is_unanswered()
         })?;
+        self.set.took(&table::REJECTED);
         let failure: Failure = rejection.failure.unwrap_or_default();
         let end = UpdateEnd::Rejected(Box::new(Proto::detached(&failure).0));
         let key = keys::open_update_key(&self.run.run, update.sequence);
@@ -135,6 +138,7 @@ impl Execution<'_, '_> {
             .delete(keys::open_update_key(&self.run.run, update.sequence));
         self.run.updates.open -= 1;
         self.run.updates.completed += 1;
+        self.set.took(&table::COMPLETED);
         self.tell_update(update_id, &update, None);
         self.put_update(update_id, update);
         Ok(())

@@ -1,6 +1,7 @@
 //! Updates that a reset takes over: the events of the base run are their source.
 
 use super::super::Execution;
+use super::table;
 use crate::event::Attributes;
 use crate::reply::Fault;
 use crate::tables::{UpdateState, keys};
@@ -58,6 +59,7 @@ impl Execution<'_, '_> {
     ) {
         let request = admitted.request.unwrap_or_default();
         let update_id = request.meta.unwrap_or_default().update_id;
+        self.set.took(&table::RESTORED);
         self.add_update(&update_id, None, request.request_id);
     }
 
@@ -68,6 +70,7 @@ impl Execution<'_, '_> {
         accepted: WorkflowExecutionUpdateAcceptedEventAttributes,
     ) -> Result<(), Fault> {
         let update_id = accepted.protocol_instance_id;
+        self.set.took(&table::RESTORED);
         if let Some(request) = accepted.accepted_request {
             self.add_update(&update_id, None, request.request_id);
         }
@@ -122,6 +125,7 @@ impl Execution<'_, '_> {
         };
         let event = Attributes::WorkflowExecutionUpdateAdmittedEventAttributes(attributes);
         self.add_or_buffer(event)?;
+        self.set.took(&table::REAPPLIED);
         self.add_update(&update_id, None, request_id);
         Ok(true)
     }

@@ -1,7 +1,7 @@
 //! A parent closed: its children hear of it in slices, and each follows its policy.
 
 use crate::event::{Attributes, NewEvent};
-use crate::execution::{Execution, HISTORY_SERVICE, send};
+use crate::execution::{Execution, HISTORY_SERVICE, child, send};
 use crate::id::{NamespaceNumber, RunRef};
 use crate::read;
 use crate::reply::Fault;
@@ -31,21 +31,23 @@ pub(super) fn close_children(
     let more = children.len() > SLICE_CHILDREN;
     let mut last = after;
     for (_, record) in children.iter().take(SLICE_CHILDREN) {
-        let Record::Child(child) = record.as_ref() else {
+        let Record::Child(pending) = record.as_ref() else {
             return Err(wrong_record(record));
         };
-        last = child.initiated_event_id;
-        let abandoned = child.parent_close_policy == i32::from(ParentClosePolicy::Abandon);
-        if child.run_id.is_empty() || abandoned {
+        last = pending.initiated_event_id;
+        let abandoned = pending.parent_close_policy == i32::from(ParentClosePolicy::Abandon);
+        if pending.run_id.is_empty() || abandoned {
+            set.took(&child::table::LEFT);
             continue;
         }
+        set.took(&child::table::FOLLOWS);
         let body = MessageBody::ParentClosed {
-            namespace: child.namespace,
-            workflow_id: child.workflow_id.clone(),
-            run_id: child.run_id.clone(),
-            policy: child.parent_close_policy,
+            namespace: pending.namespace,
+            workflow_id: pending.workflow_id.clone(),
+            run_id: pending.run_id.clone(),
+            policy: pending.parent_close_policy,
         };
-        send(set, parent.clone(), child.initiated_event_id, body);
+        send(set, parent.clone(), pending.initiated_event_id, body);
     }
     if more {
         let body = MessageBody::CloseChildren { after: last };

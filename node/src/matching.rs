@@ -188,15 +188,22 @@ impl Matching {
         state.hold(queue, Duration::ZERO)
     }
 
-    /// A claim was proposed or has come to its end.
-    pub(crate) fn count_claim(&self, queue: &QueueKey, begins: bool) {
+    /// A claim is about to be proposed.
+    pub(crate) fn claim_begins(&self, queue: &QueueKey) {
         if let Some(line) = self.lock().lines.get_mut(queue) {
-            line.claims = if begins {
-                line.claims + 1
-            } else {
-                line.claims.saturating_sub(1)
-            };
+            line.claims += 1;
         }
+    }
+
+    /// A claim has come to its end. True when the queue should be looked at again: a look while
+    /// the claim was applied and not yet at its end left a task to it that it did not take.
+    pub(crate) fn claim_ends(&self, queue: &QueueKey) -> bool {
+        let mut state = self.lock();
+        let Some(line) = state.lines.get_mut(queue) else {
+            return false;
+        };
+        line.claims = line.claims.saturating_sub(1);
+        !line.known_empty && !line.waiting.is_empty()
     }
 
     /// A held poll got nothing: it goes back to the head of its line. The queue, when it should be

@@ -128,6 +128,20 @@ fn wait_for(dir: &Path, part: &str) -> PathBuf {
     }
 }
 
+/// A delta counts once a manifest that is written after it names it.
+fn wait_for_manifest_of(delta: &Path) {
+    let changed = |path: &Path| fs::metadata(path).unwrap().modified().unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let manifest = file_with(delta.parent().unwrap(), "manifest");
+        if manifest.is_some_and(|manifest| changed(&manifest) > changed(delta)) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "no manifest names the delta");
+        std::thread::sleep(LOOK);
+    }
+}
+
 fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
@@ -200,7 +214,8 @@ fn a_data_directory_is_one_nodes_and_whole_or_refused() {
     let node = Running::start(&mut server(&dir, &[]));
     wait_for(&dir, "log-begun");
     refused(&mut server(&dir, &[]), 1, &["is in use by another process"]);
-    wait_for(&dir.join("state"), "delta-");
+    let delta = wait_for(&dir.join("state"), "delta-");
+    wait_for_manifest_of(&delta);
     drop(node);
 
     let two = ["--node-id", "2", "--initial-members", "2=127.0.0.1:1"];

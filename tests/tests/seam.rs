@@ -100,7 +100,7 @@ async fn order(seed: u64, trace: Trace) {
     sleep(Duration::from_secs(45)).await;
     equal(&cluster);
     let activities: Vec<String> = client.done.lock().unwrap().begun.keys().cloned().collect();
-    assert_eq!(activities, ["1", "2"]);
+    assert_eq!(activities, ["order/1", "order/2"]);
     cluster.stop().await;
 }
 

@@ -172,3 +172,27 @@ async fn sticky_queues_are_named_after_ten_seconds_without_a_poll() {
     assert_eq!(matching.unattended(), std::slice::from_ref(&sticky));
     assert!(matching.unattended().is_empty());
 }
+
+/// A claim is applied, but its end is not counted yet: a look then leaves the next task to it.
+#[tokio::test(start_paused = true)]
+async fn a_task_left_to_a_claim_that_took_another_one_is_looked_for_again() {
+    let matching = open();
+    let mut first = waiting(&matching, 1, 60);
+    let claim = matching.task_queued(&queue()).unwrap();
+    matching.claim_begins(&queue());
+    // A second task; nobody waits.
+    assert!(matching.task_queued(&queue()).is_none());
+    // The claim took the first task; the second is all that is left, and one claim seems to be on
+    // its way for it.
+    let _second = waiting(&matching, 2, 60);
+    let (before, claims) = matching.before_look(&queue()).unwrap();
+    assert_eq!(claims, 1);
+    let has_task = 1 > claims;
+    assert!(matching.looked(&queue(), before, has_task).is_none());
+    assert!(matching.claim_ends(&queue()), "the second task waits");
+    assert_eq!(matching.assign(claim.poll, &task()), Some(Ok(())));
+    assert!(matches!(first.try_recv(), Ok(Polled::Task(_))));
+    let (before, claims) = matching.before_look(&queue()).unwrap();
+    assert_eq!(claims, 0);
+    assert!(matching.looked(&queue(), before, true).is_some());
+}

@@ -80,12 +80,12 @@ impl Core {
         let queue = reservation.queue.clone();
         let poll = reservation.poll;
         self.telemetry.claims.add(1);
-        self.matching.count_claim(&queue, true);
+        self.matching.claim_begins(&queue);
         match encode_mutation(&Mutation::ClaimTask(reservation)) {
             Ok(bytes) => self.enqueue(bytes, Vec::new(), None, None, Some((queue, poll))),
             Err(error) => {
                 tracing::error!(%error, "a claim was not proposed");
-                self.matching.count_claim(&queue, false);
+                self.matching.claim_ends(&queue);
                 // Not looked at again: it would fail again.
                 self.matching.give_back(poll);
             }
@@ -166,15 +166,17 @@ impl Core {
         if outcome == Err(Unavailable::Unknown) {
             self.telemetry.unknown.add(1);
         }
-        if let Some(queue) = &waiting.claim {
-            self.matching.count_claim(queue, false);
-        }
+        let claimed = waiting.claim.clone();
+        let again = claimed.filter(|queue| self.matching.claim_ends(queue));
         for poll in waiting.finish(outcome) {
             if !used.contains(&poll)
                 && let Some(queue) = self.matching.give_back(poll)
             {
                 self.look(&queue);
             }
+        }
+        if let Some(queue) = again {
+            self.look(&queue);
         }
     }
 }

@@ -66,6 +66,7 @@ pub(super) fn bases() -> BTreeMap<&'static str, Base> {
     let update = of(&[(1, &field(1, b"u")), (2, &field(2, b"update"))]);
     let update_ref = of(&[(1, &execution), (2, b"u")]);
     BTreeMap::from([
+        ("AddOrUpdateRemoteCluster", free(&[(1, b"127.0.0.1:1")])),
         ("AddSearchAttributes", free(&[(2, b"default")])),
         ("CountWorkflowExecutions", in_namespace(&[])),
         ("DeleteWorkflowExecution", in_namespace(&[(2, &execution)])),
@@ -81,6 +82,7 @@ pub(super) fn bases() -> BTreeMap<&'static str, Base> {
         ("GetSystemInfo", free(&[])),
         ("GetWorkflowExecutionHistory", known),
         ("GetWorkflowExecutionHistoryReverse", reverse),
+        ("ListClusters", free(&[])),
         ("ListClosedWorkflowExecutions", paged(3, &[(4, b"")])),
         ("ListNamespaces", free(&[])),
         ("ListOpenWorkflowExecutions", paged(3, &[(4, b"")])),
@@ -101,6 +103,10 @@ pub(super) fn bases() -> BTreeMap<&'static str, Base> {
             in_namespace(&[(2, &execution)]),
         ),
         ("ResetStickyTaskQueue", in_namespace(&[(2, &execution)])),
+        (
+            "ResetWorkflowExecution",
+            in_namespace(&[(2, &execution), (5, b"r")]),
+        ),
         ("RespondActivityTaskCanceled", tokened()),
         ("RespondActivityTaskCanceledById", in_namespace(by_id)),
         ("RespondActivityTaskCompleted", tokened()),

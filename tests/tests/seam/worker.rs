@@ -234,7 +234,11 @@ impl Client {
             let Some(activity) = activity.unwrap() else {
                 return;
             };
-            activity.scheduled.activity_id.clone()
+            // Ids are those of the code, the same in each workflow of a type.
+            format!(
+                "{}/{}",
+                token.run.workflow_id, activity.scheduled.activity_id
+            )
         };
         {
             let mut done = self.done.lock().unwrap();

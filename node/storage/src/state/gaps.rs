@@ -203,4 +203,35 @@ mod tests {
             assert!((1..=GAPS_MAX).contains(&gaps.0.len()));
         }
     }
+
+    #[test]
+    fn many_ranges_are_what_a_plain_set_says() {
+        let key_of = |number: u64| Key::from(format!("{number:04}"));
+        let mut state = 1_u64;
+        let mut draw = |below: u64| {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            (state >> 33) % below
+        };
+        let mut gaps = Gaps::default();
+        let mut dead = std::collections::BTreeSet::new();
+        for step in 0..20_000 {
+            let at = draw(3_000);
+            if draw(3) > 0 {
+                let end = at + 1 + draw(3);
+                gaps.add(key_of(at), key_of(end));
+                dead.extend(at..end);
+            } else {
+                gaps.put(&key_of(at));
+                dead.remove(&at);
+            }
+            let looked = draw(3_000);
+            let is_dead = gaps.end_of(&key_of(looked)).is_some();
+            assert!(
+                !is_dead || dead.contains(&looked),
+                "step {step}: {looked} lives"
+            );
+        }
+    }
 }

@@ -134,7 +134,7 @@ fn wait_for_manifest_of(delta: &Path) {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let manifest = file_with(delta.parent().unwrap(), "manifest");
-        if manifest.is_some_and(|manifest| changed(&manifest) > changed(delta)) {
+        if manifest.is_some_and(|manifest| changed(&manifest) >= changed(delta)) {
             return;
         }
         assert!(Instant::now() < deadline, "no manifest names the delta");

@@ -54,8 +54,7 @@ pub(super) fn check(
         for child in children(tables, run)? {
             let id = child.initiated_event_id;
             // A child that a reset took over may have ended when nobody listened: as in Temporal.
-            let shared = run.branches.iter().rev().nth(1);
-            if shared.is_some_and(|part| id <= part.until) && !child.run_id.is_empty() {
+            if run.shares(id) && !child.run_id.is_empty() {
                 continue;
             }
             let stands = if child.run_id.is_empty() {

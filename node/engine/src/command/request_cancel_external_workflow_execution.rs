@@ -35,14 +35,15 @@ pub(super) fn apply(
         let cause = Cause::PendingRequestCancelLimitExceeded;
         return Err(CommandError::bad(cause, text));
     }
+    let target = WorkflowExecution {
+        workflow_id: attributes.workflow_id,
+        run_id: attributes.run_id,
+    };
     let initiated = RequestCancelExternalWorkflowExecutionInitiatedEventAttributes {
         workflow_task_completed_event_id: completion.completed_event_id,
         namespace: attributes.namespace,
         namespace_id: namespace.id.clone(),
-        workflow_execution: Some(WorkflowExecution {
-            workflow_id: attributes.workflow_id.clone(),
-            run_id: attributes.run_id.clone(),
-        }),
+        workflow_execution: Some(target.clone()),
         control: attributes.control.clone(),
         child_workflow_only: attributes.child_workflow_only,
         reason: attributes.reason,
@@ -50,15 +51,9 @@ pub(super) fn apply(
     let message = message(execution, namespace.number, &initiated);
     let event =
         Attributes::RequestCancelExternalWorkflowExecutionInitiatedEventAttributes(initiated);
-    let pending = External {
-        kind: ExternalKind::RequestCancel,
-        initiated_event_id: execution.add_event(head.event(event)),
-        namespace_name: namespace.name,
-        namespace_id: namespace.id,
-        workflow_id: attributes.workflow_id,
-        run_id: attributes.run_id,
-        control: attributes.control,
-    };
+    let initiated_event_id = execution.add_event(head.event(event));
+    let (kind, control) = (ExternalKind::RequestCancel, attributes.control);
+    let pending = External::of(kind, initiated_event_id, namespace, target, control);
     let body = MessageBody::RequestCancelExternal(Box::new(message));
     execution.set.took(&external::table::SENT);
     execution.initiate_external(pending, body);

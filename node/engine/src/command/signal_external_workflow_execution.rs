@@ -53,15 +53,9 @@ pub(super) fn apply(
     };
     let message = message(execution, namespace.number, &initiated);
     let event = Attributes::SignalExternalWorkflowExecutionInitiatedEventAttributes(initiated);
-    let pending = External {
-        kind: ExternalKind::Signal,
-        initiated_event_id: execution.add_event(head.event(event)),
-        namespace_name: namespace.name,
-        namespace_id: namespace.id,
-        workflow_id: target.workflow_id,
-        run_id: target.run_id,
-        control,
-    };
+    let initiated_event_id = execution.add_event(head.event(event));
+    let kind = ExternalKind::Signal;
+    let pending = External::of(kind, initiated_event_id, namespace, target, control);
     execution.set.took(&external::table::SENT);
     execution.initiate_external(pending, MessageBody::SignalExternal(Box::new(message)));
     Ok(())

@@ -54,19 +54,8 @@ pub(super) fn apply(
     };
     let user_metadata = head.user_metadata.as_ref().map(Proto::detached);
     let event = Attributes::StartChildWorkflowExecutionInitiatedEventAttributes(initiated.clone());
-    let child = Child {
-        initiated_event_id: execution.add_event(head.event(event)),
-        started_event_id: 0,
-        namespace: namespace.number,
-        namespace_name: namespace.name,
-        namespace_id: namespace.id,
-        workflow_id: initiated.workflow_id.clone(),
-        workflow_type: initiated.workflow_type.clone().unwrap_or_default().name,
-        run_id: String::new(),
-        parent_close_policy: initiated.parent_close_policy,
-        control: initiated.control.clone(),
-        header: initiated.header.as_ref().map(Proto::detached),
-    };
+    let initiated_event_id = execution.add_event(head.event(event));
+    let child = Child::of(initiated_event_id, namespace, &initiated);
     completion
         .initiated_children
         .insert(child.workflow_id.clone());

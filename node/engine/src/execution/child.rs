@@ -79,9 +79,14 @@ impl Execution<'_, '_> {
     pub(crate) fn initiate_child(&mut self, child: Child, start: StartChild) {
         let initiated_event_id = child.initiated_event_id;
         self.set.took(&table::INITIATED);
+        self.add_child(child);
+        self.send(initiated_event_id, MessageBody::StartChild(Box::new(start)));
+    }
+
+    /// A child is pending from now on.
+    pub(super) fn add_child(&mut self, child: Child) {
         self.run.pending_children += 1;
         self.put_child(Box::new(child));
-        self.send(initiated_event_id, MessageBody::StartChild(Box::new(start)));
     }
 
     fn put_child(&mut self, child: Box<Child>) {

@@ -11,7 +11,7 @@ use crate::execution::Execution;
 use crate::id::RunRef;
 use crate::read::{self, StoredRun};
 use crate::reply::{Fault, Refusal, Reply, Stop};
-use crate::tables::{MessageBody, MessageRef, Record, Run, WriteSet, keys, wrong_record};
+use crate::tables::{MessageBody, MessageRef, Record, WriteSet, keys, wrong_record};
 
 /// Resets, one after the other, across which a child's parent is looked for.
 const RESETS_FOLLOWED_MAX: usize = 100;
@@ -86,18 +86,12 @@ fn listening_parent<'set, 'tables>(
         let Some(next) = forked_from(set, &at)? else {
             break;
         };
-        if !shares(&next, initiated_event_id) {
+        if !next.shares(initiated_event_id) {
             return Ok(None);
         }
         at = next.run.clone();
     }
     listening(set, &at)
-}
-
-/// Whether a run took an event over from the run that it is a fork of.
-fn shares(run: &Run, event_id: i64) -> bool {
-    let shared = run.branches.iter().rev().nth(1);
-    shared.is_some_and(|part| event_id <= part.until)
 }
 
 /// Whether one run is the other or came from it by resets.

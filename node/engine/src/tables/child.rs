@@ -10,10 +10,12 @@
 //! A child that closes before its parent hears of its start sends both messages, in this order.
 
 use super::key::{Key, run_family, run_writer};
+use super::namespace::Namespace;
 use crate::id::{NamespaceNumber, RunRef};
 use crate::proto::Proto;
 use serde::{Deserialize, Serialize};
 use steadfast_proto::temporal::common::v1 as common;
+use steadfast_proto::temporal::history::v1::StartChildWorkflowExecutionInitiatedEventAttributes;
 
 /// A pending child.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -40,6 +42,30 @@ pub struct Child {
     pub control: String,
     /// The command's header, for the started event; `None` after it.
     pub header: Option<Proto<common::Header>>,
+}
+
+impl Child {
+    /// A child that has not started yet, as its initiated event says.
+    #[expect(deprecated, reason = "Temporal still echoes `control`")]
+    pub(crate) fn of(
+        initiated_event_id: i64,
+        namespace: Namespace,
+        initiated: &StartChildWorkflowExecutionInitiatedEventAttributes,
+    ) -> Self {
+        Self {
+            initiated_event_id,
+            started_event_id: 0,
+            namespace: namespace.number,
+            namespace_name: namespace.name,
+            namespace_id: namespace.id,
+            workflow_id: initiated.workflow_id.clone(),
+            workflow_type: initiated.workflow_type.clone().unwrap_or_default().name,
+            run_id: String::new(),
+            parent_close_policy: initiated.parent_close_policy,
+            control: initiated.control.clone(),
+            header: initiated.header.as_ref().map(Proto::detached),
+        }
+    }
 }
 
 /// Key of a child, by initiated event id.

@@ -6,8 +6,10 @@
 //! | initiated | the run closes | stays; what is not delivered yet never will be, as in Temporal |
 
 use super::key::{Key, run_family, run_writer};
+use super::namespace::Namespace;
 use crate::id::RunRef;
 use serde::{Deserialize, Serialize};
+use steadfast_proto::temporal::common::v1::WorkflowExecution;
 
 /// What was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +37,27 @@ pub struct External {
     pub run_id: String,
     /// The command's `control`.
     pub control: String,
+}
+
+impl External {
+    /// What an initiated event of this id says.
+    pub(crate) fn of(
+        kind: ExternalKind,
+        initiated_event_id: i64,
+        namespace: Namespace,
+        target: WorkflowExecution,
+        control: String,
+    ) -> Self {
+        Self {
+            kind,
+            initiated_event_id,
+            namespace_name: namespace.name,
+            namespace_id: namespace.id,
+            workflow_id: target.workflow_id,
+            run_id: target.run_id,
+            control,
+        }
+    }
 }
 
 /// Key of a pending signal or request to cancel, by initiated event id.

@@ -193,6 +193,15 @@ pub struct RetryState {
     pub attempt: i32,
 }
 
+impl Run {
+    /// Whether an event was taken over from the run that a reset forked this one off.
+    #[must_use]
+    pub fn shares(&self, event_id: i64) -> bool {
+        let shared = self.branches.iter().rev().nth(1);
+        shared.is_some_and(|part| event_id <= part.until)
+    }
+}
+
 /// A parent's view, for children.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ParentRef {

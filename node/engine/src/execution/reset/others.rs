@@ -11,7 +11,7 @@ use crate::command::{request_cancel_message, signal_message, start_child_message
 use crate::event::Attributes;
 use crate::proto::Proto;
 use crate::reply::{Fault, Stop};
-use crate::tables::{Child, External, ExternalKind, MessageBody, Namespace, Record, keys};
+use crate::tables::{Child, External, ExternalKind, MessageBody, Namespace};
 use std::collections::BTreeMap;
 use steadfast_proto::temporal::history::v1::{
     RequestCancelExternalWorkflowExecutionInitiatedEventAttributes as RequestCancelInitiated,
@@ -110,21 +110,13 @@ impl Execution<'_, '_> {
             } else {
                 &child::table::RESTORED_STARTED
             });
-            let header = initiated.header.as_ref().filter(|_| waits);
-            self.restore_child(Child {
-                initiated_event_id: *initiated_event_id,
-                started_event_id: pending.started_event_id,
-                namespace: namespace.number,
-                namespace_name: namespace.name,
-                namespace_id: namespace.id,
-                workflow_id: initiated.workflow_id.clone(),
-                workflow_type: initiated.workflow_type.clone().unwrap_or_default().name,
-                run_id: pending.run_id.clone(),
-                parent_close_policy: initiated.parent_close_policy,
-                #[expect(deprecated, reason = "Temporal still echoes it")]
-                control: initiated.control.clone(),
-                header: header.map(Proto::detached),
-            });
+            let mut child = Child::of(*initiated_event_id, namespace, initiated);
+            if !waits {
+                child.started_event_id = pending.started_event_id;
+                child.run_id.clone_from(&pending.run_id);
+                child.header = None;
+            }
+            self.add_child(child);
         }
         Ok(())
     }
@@ -148,15 +140,8 @@ impl Execution<'_, '_> {
             let message = signal_message(self, namespace.number, &initiated);
             #[expect(deprecated, reason = "Temporal still echoes it")]
             let control = initiated.control;
-            let pending = External {
-                kind: ExternalKind::Signal,
-                initiated_event_id,
-                namespace_name: namespace.name,
-                namespace_id: namespace.id,
-                workflow_id: target.workflow_id,
-                run_id: target.run_id,
-                control,
-            };
+            let kind = ExternalKind::Signal;
+            let pending = External::of(kind, initiated_event_id, namespace, target, control);
             self.set.took(&external::table::SENT_AGAIN);
             self.initiate_external(pending, MessageBody::SignalExternal(Box::new(message)));
         }
@@ -168,15 +153,8 @@ impl Execution<'_, '_> {
             let message = request_cancel_message(self, namespace.number, &initiated);
             #[expect(deprecated, reason = "Temporal still echoes it")]
             let control = initiated.control;
-            let pending = External {
-                kind: ExternalKind::RequestCancel,
-                initiated_event_id,
-                namespace_name: namespace.name,
-                namespace_id: namespace.id,
-                workflow_id: target.workflow_id,
-                run_id: target.run_id,
-                control,
-            };
+            let kind = ExternalKind::RequestCancel;
+            let pending = External::of(kind, initiated_event_id, namespace, target, control);
             let body = MessageBody::RequestCancelExternal(Box::new(message));
             self.set.took(&external::table::SENT_AGAIN);
             self.initiate_external(pending, body);
@@ -223,11 +201,5 @@ impl Execution<'_, '_> {
             }
         }
         Ok(())
-    }
-
-    fn restore_child(&mut self, child: Child) {
-        self.run.pending_children += 1;
-        let key = keys::child_key(&self.run.run, child.initiated_event_id);
-        self.set.put(key, Record::Child(Box::new(child)));
     }
 }

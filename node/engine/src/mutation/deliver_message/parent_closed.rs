@@ -67,14 +67,9 @@ pub(super) fn apply(
     policy: i32,
 ) -> Result<(), Fault> {
     let current = read::target::current_run(&*set, namespace, workflow_id)?;
-    let Some(child) = current.map(|run| run.run.clone()) else {
-        return Ok(());
-    };
-    let Some(execution) = super::listening(set, &child)? else {
-        return Ok(());
-    };
-    let same_chain = execution.run.first_execution_run_id == first_run_id;
-    let Some(reference) = execution.run.parent.clone().filter(|_| same_chain) else {
+    let of_chain = current.filter(|run| run.first_execution_run_id == first_run_id);
+    let Some((child, Some(reference))) = of_chain.map(|run| (run.run.clone(), run.parent.clone()))
+    else {
         return Ok(());
     };
     if !super::is_fork_of(set, parent, &reference.run)? {

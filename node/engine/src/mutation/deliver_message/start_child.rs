@@ -67,7 +67,7 @@ fn of_base(
     let found = run.run.clone();
     let is_shared = set
         .run(source)?
-        .is_some_and(|fork| super::shares(&fork, initiated_event_id));
+        .is_some_and(|fork| fork.shares(initiated_event_id));
     Ok(Some(
         if is_shared && parent.initiated_event_id == initiated_event_id {
             Decision::UseExisting(found)

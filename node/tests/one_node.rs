@@ -7,9 +7,13 @@
     reason = "a test that fails panics; one story"
 )]
 
+#[path = "parts/options.rs"]
+mod options;
+
+use options::options;
 use prost::Message;
 use std::time::Duration;
-use steadfast::node::{Node, NodeOptions};
+use steadfast::node::Node;
 use steadfast_proto::temporal::command::v1::command::Attributes;
 use steadfast_proto::temporal::command::v1::{
     Command, CompleteWorkflowExecutionCommandAttributes, ScheduleActivityTaskCommandAttributes,
@@ -31,19 +35,6 @@ type Client = WorkflowServiceClient<Channel>;
 
 /// Long enough for a slow machine.
 const PATIENCE: Duration = Duration::from_secs(20);
-
-fn options(dir: &std::path::Path) -> NodeOptions {
-    NodeOptions {
-        node_id: 1,
-        cluster_name: "test".into(),
-        data_dir: dir.into(),
-        grpc_address: "127.0.0.1:0".into(),
-        raft_address: "127.0.0.1:0".into(),
-        http_address: "127.0.0.1:0".into(),
-        initial_members: [(1, "127.0.0.1:1".to_owned())].into(),
-        ..NodeOptions::default()
-    }
-}
 
 async fn start(dir: &std::path::Path) -> (Node, Client) {
     let node = Node::start(options(dir)).await.unwrap();

@@ -3,10 +3,17 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that fails panics")]
 
-use bytes::{Buf, BufMut, Bytes};
+#[path = "parts/as_bytes.rs"]
+mod as_bytes;
+#[path = "parts/options.rs"]
+mod options;
+
+use as_bytes::AsBytes;
+use bytes::Bytes;
+use options::options;
 use prost::Message;
 use std::time::Duration;
-use steadfast::node::{Node, NodeOptions};
+use steadfast::node::Node;
 use steadfast_proto::temporal::command::v1::command::Attributes;
 use steadfast_proto::temporal::command::v1::{Command, ScheduleActivityTaskCommandAttributes};
 use steadfast_proto::temporal::common::v1::{ActivityType, WorkflowType};
@@ -14,48 +21,10 @@ use steadfast_proto::temporal::enums::v1::CommandType;
 use steadfast_proto::temporal::taskqueue::v1::TaskQueue;
 use steadfast_proto::temporal::workflowservice::v1 as wire;
 use steadfast_proto::temporal::workflowservice::v1::workflow_service_client::WorkflowServiceClient;
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::Request;
 use tonic::transport::Channel;
-use tonic::{Request, Status};
 
 const DEADLINE: Duration = Duration::from_secs(20);
-
-#[derive(Debug, Clone, Copy, Default)]
-struct AsBytes;
-
-impl Codec for AsBytes {
-    type Encode = Bytes;
-    type Decode = Bytes;
-    type Encoder = AsBytes;
-    type Decoder = AsBytes;
-
-    fn encoder(&mut self) -> AsBytes {
-        AsBytes
-    }
-
-    fn decoder(&mut self) -> AsBytes {
-        AsBytes
-    }
-}
-
-impl Encoder for AsBytes {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn encode(&mut self, bytes: Bytes, into: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        into.put(bytes);
-        Ok(())
-    }
-}
-
-impl Decoder for AsBytes {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
-        Ok(Some(from.copy_to_bytes(from.remaining())))
-    }
-}
 
 fn request<T>(message: T) -> Request<T> {
     let mut request = Request::new(message);
@@ -123,17 +92,7 @@ fn schedule_activity() -> Command {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_task_whose_answer_was_not_written_goes_to_the_next_poller() {
     let folder = tempfile::tempdir().unwrap();
-    let options = NodeOptions {
-        node_id: 1,
-        cluster_name: "test".into(),
-        data_dir: folder.path().into(),
-        grpc_address: "127.0.0.1:0".into(),
-        raft_address: "127.0.0.1:0".into(),
-        http_address: "127.0.0.1:0".into(),
-        initial_members: [(1, "127.0.0.1:1".to_owned())].into(),
-        ..NodeOptions::default()
-    };
-    let node = Node::start(options).await.unwrap();
+    let node = Node::start(options(folder.path())).await.unwrap();
     let address = node.addresses().grpc.clone();
     let client = WorkflowServiceClient::connect(format!("http://{address}")).await;
     let mut client = client.unwrap();

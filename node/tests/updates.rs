@@ -3,10 +3,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that fails panics")]
 
+#[path = "parts/options.rs"]
+mod options;
+
+use options::options;
 use prost::{Message as _, Name};
 use std::path::Path;
 use std::time::Duration;
-use steadfast::node::{Node, NodeOptions};
+use steadfast::node::Node;
 use steadfast_proto::temporal::common::v1::{WorkflowExecution, WorkflowType};
 use steadfast_proto::temporal::enums::v1::UpdateWorkflowExecutionLifecycleStage as Stage;
 use steadfast_proto::temporal::failure::v1::Failure;
@@ -31,17 +35,7 @@ type Answer = Result<wire::UpdateWorkflowExecutionResponse, Status>;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 async fn start(dir: &Path) -> (Node, Client) {
-    let options = NodeOptions {
-        node_id: 1,
-        cluster_name: "test".into(),
-        data_dir: dir.into(),
-        grpc_address: "127.0.0.1:0".into(),
-        raft_address: "127.0.0.1:0".into(),
-        http_address: "127.0.0.1:0".into(),
-        initial_members: [(1, "127.0.0.1:1".to_owned())].into(),
-        ..NodeOptions::default()
-    };
-    let node = Node::start(options).await.unwrap();
+    let node = Node::start(options(dir)).await.unwrap();
     let address = format!("http://{}", node.addresses().grpc);
     (node, Client::connect(address).await.unwrap())
 }

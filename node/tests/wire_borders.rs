@@ -3,6 +3,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that fails panics")]
 
+#[path = "parts/as_bytes.rs"]
+mod as_bytes;
+#[path = "parts/options.rs"]
+mod options;
 #[path = "wire_borders/raw.rs"]
 mod raw;
 #[path = "wire_borders/requests.rs"]
@@ -10,10 +14,11 @@ mod requests;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use futures::StreamExt;
+use options::options;
 use prost::Message;
 use raw::Raw;
 use requests::{Base, bases};
-use steadfast::node::{Node, NodeOptions};
+use steadfast::node::Node;
 use steadfast_proto::temporal::workflowservice::v1 as wire;
 use tonic::{Code, Status};
 
@@ -26,17 +31,7 @@ const FIELDS: u32 = 32;
 const WORKFLOW_SERVICE: &str = "/temporal.api.workflowservice.v1.WorkflowService";
 
 async fn start(dir: &std::path::Path) -> (Node, Raw) {
-    let options = NodeOptions {
-        node_id: 1,
-        cluster_name: "test".into(),
-        data_dir: dir.into(),
-        grpc_address: "127.0.0.1:0".into(),
-        raft_address: "127.0.0.1:0".into(),
-        http_address: "127.0.0.1:0".into(),
-        initial_members: [(1, "127.0.0.1:1".to_owned())].into(),
-        ..NodeOptions::default()
-    };
-    let node = Node::start(options).await.unwrap();
+    let node = Node::start(options(dir)).await.unwrap();
     let raw = Raw::connect(&node.addresses().grpc).await;
     (node, raw)
 }

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-/// The folder with the installed SDKs: `python` (a virtual environment) and `typescript`.
+/// The folder with the installed SDKs: `python` (a virtual environment), `typescript`, and `go`
+/// (built programs).
 ///
 /// # Errors
 /// [`Error::Program`] when they were not installed.
@@ -41,6 +42,14 @@ pub fn typescript(script: &str) -> Result<Command, Error> {
     let mut command = Command::new("node");
     command.arg(folder()?.join("typescript").join(script));
     Ok(command)
+}
+
+/// A program built of `tests/sdk/go`.
+///
+/// # Errors
+/// [`Error::Program`] when the SDK was not installed.
+pub fn go(program: &str) -> Result<Command, Error> {
+    Ok(Command::new(folder()?.join("go").join(program)))
 }
 
 /// The seed's workflow and activities, cut out of the seed document: `verbatim`, or with the

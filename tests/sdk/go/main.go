@@ -99,6 +99,11 @@ func (p *program) play() {
 	}
 	ended.Wait()
 	p.checkLedger(results)
+	for _, kind := range []string{"signal", "update", "rejected update", "cancelled workflow", "query"} {
+		if p.counts[kind] == 0 {
+			p.complain("no %s was acknowledged", kind)
+		}
+	}
 }
 
 func (p *program) options(id string) client.StartWorkflowOptions {

@@ -29,6 +29,8 @@ const END_LIMIT = 60_000;
 // Between the turns of a client.
 const TURN_PAUSE = 50;
 const LEDGER = 'ledger';
+// What a client does, besides starts and ends.
+const KINDS = ['signal', 'update', 'rejected update', 'cancelled workflow', 'query'];
 // A call that ended so may have been done: deadline, unavailable, and a broken connection.
 const UNKNOWN_CODES = [4, 14];
 
@@ -208,7 +210,7 @@ class Player {
 
   /** It completed when it was abandoned, was terminated otherwise. */
   async closedChild(workflowId, wanted) {
-    await this.call(`${wanted} child`, async () => {
+    const looked = await this.call(`${wanted} child`, async () => {
       const ended = await this.client.workflow.getHandle(workflowId).result().then(
         () => 'completed',
         (error) => {
@@ -218,6 +220,7 @@ class Player {
       );
       if (ended !== wanted) throw new Error(`${workflowId} is ${ended}`);
     });
+    if (!looked) complain(`${workflowId} is not ${wanted}`);
   }
 
   /** Ends the ledger: it has one entry of each round. */
@@ -244,6 +247,9 @@ async function play(address) {
   const players = Array.from({ length: PLAYERS }, (_, number) => new Player(client, `player-${number}`));
   const states = await Promise.all(players.map((player) => player.play()));
   await ledger.checkLedger(states);
+  for (const kind of KINDS) {
+    if (!counts[kind]) complain(`no ${kind} was acknowledged`);
+  }
 }
 
 async function main() {

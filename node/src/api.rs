@@ -283,7 +283,13 @@ impl Api {
                 } else {
                     answer::Events::All
                 };
-                let answer = answer::workflow_task(&view, &task, events, BTreeMap::new())?;
+                let answer = answer::workflow_task(
+                    &view,
+                    &task,
+                    events,
+                    BTreeMap::new(),
+                    self.shard.matching(),
+                )?;
                 (answer.unwrap_or_default().encode_to_vec(), task.token)
             }
             AssignedTask::Activity(task) => {

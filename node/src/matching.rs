@@ -188,6 +188,13 @@ impl Matching {
         state.hold(queue, Duration::ZERO)
     }
 
+    /// Claims of a queue on their way; `None` where this node does not lead.
+    pub(crate) fn claims(&self, queue: &QueueKey) -> Option<usize> {
+        let state = self.lock();
+        state.open_since?;
+        Some(state.lines.get(queue).map_or(0, |line| line.claims))
+    }
+
     /// A claim is about to be proposed.
     pub(crate) fn claim_begins(&self, queue: &QueueKey) {
         if let Some(line) = self.lock().lines.get_mut(queue) {

@@ -51,8 +51,8 @@ async fn play(mut command: Command) -> Result<(), Error> {
     tokio::time::sleep(Duration::from_millis(200)).await;
     let lines = program.lines().join("\n");
     if !matches!(&ended, Ok(status) if status.success()) {
-        let open = open_runs(&cluster).await;
-        return Err(Error::Program(format!("{ended:?}:\n{lines}\n{open}")));
+        println!("{lines}\n{}", open_runs(&cluster).await);
+        return Err(Error::Program(format!("{ended:?}; its lines are above")));
     }
     let took = began.elapsed();
     println!("{kills} kills; ended within {took:?};\n{lines}");

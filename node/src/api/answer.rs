@@ -2,6 +2,7 @@
 
 use super::status::fault;
 use super::token::{self, HistoryToken, QueryToken};
+use crate::matching::Matching;
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use steadfast_engine::Tables;
@@ -47,6 +48,7 @@ pub(crate) fn workflow_task(
     task: &AssignedWorkflowTask,
     events: Events,
     queries: BTreeMap<String, WorkflowQuery>,
+    matching: &Matching,
 ) -> Result<Option<wire::PollWorkflowTaskQueueResponse>, Status> {
     let Some(run) = run(tables, &task.token.run).map_err(|broken| fault(&broken))? else {
         return Ok(None);
@@ -69,13 +71,7 @@ pub(crate) fn workflow_task(
         ),
         None => (history::joined(page.events, &task.tail), Bytes::new()),
     };
-    let key = QueueKey {
-        namespace: task.token.run.namespace,
-        kind: TaskKind::Workflow,
-        name: task.normal_queue.clone(),
-    };
-    let backlog =
-        queue::backlog(tables, &key, BACKLOG_HINT_MAX).map_err(|broken| fault(&broken))?;
+    let backlog_count_hint = backlog_hint(tables, &run, matching)?;
     Ok(Some(wire::PollWorkflowTaskQueueResponse {
         task_token: token::task(&task.token),
         workflow_execution: Some(execution(&run)),
@@ -85,7 +81,7 @@ pub(crate) fn workflow_task(
         previous_started_event_id: task.previous_started_event_id,
         started_event_id: task.token.started_event_id,
         attempt: task.token.attempt,
-        backlog_count_hint: i64::try_from(backlog.count).unwrap_or(i64::MAX),
+        backlog_count_hint,
         history: present(history),
         next_page_token,
         workflow_execution_task_queue: Some(normal_queue(&task.normal_queue)),
@@ -95,6 +91,28 @@ pub(crate) fn workflow_task(
         messages: task.messages.clone(),
         ..Default::default()
     }))
+}
+
+/// What waits in the queue that the run's task came from, without what is on its way to other
+/// polls. Go's SDK leaves its normal queue alone while the answer to a sticky poll says more than
+/// zero, so a count of another queue, or of tasks that are gone when the answer arrives, would
+/// starve the normal queue. Only the leader knows; zero is always harmless.
+fn backlog_hint(tables: &dyn Tables, run: &StoredRun, matching: &Matching) -> Result<i64, Status> {
+    let Some(task) = &run.workflow_task else {
+        return Ok(0);
+    };
+    let key = QueueKey {
+        namespace: run.run.namespace,
+        kind: TaskKind::Workflow,
+        name: task.queue.clone(),
+    };
+    let Some(claims) = matching.claims(&key) else {
+        return Ok(0);
+    };
+    let backlog =
+        queue::backlog(tables, &key, BACKLOG_HINT_MAX).map_err(|broken| fault(&broken))?;
+    let unclaimed = backlog.count.saturating_sub(claims);
+    Ok(i64::try_from(unclaimed).unwrap_or(i64::MAX))
 }
 
 /// The answer that carries a query on its own; `None` when its run is gone meanwhile.

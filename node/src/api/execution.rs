@@ -51,9 +51,13 @@ fn eager(
     task: &AssignedTask,
 ) -> Result<Option<wire::PollWorkflowTaskQueueResponse>, Status> {
     match task {
-        AssignedTask::Workflow(task) => {
-            answer::workflow_task(&api.shard.view(), task, Events::All, BTreeMap::new())
-        }
+        AssignedTask::Workflow(task) => answer::workflow_task(
+            &api.shard.view(),
+            task,
+            Events::All,
+            BTreeMap::new(),
+            api.shard.matching(),
+        ),
         AssignedTask::Activity(_) => Ok(None),
     }
 }

@@ -67,7 +67,13 @@ pub(crate) fn workflow_task(
     } else {
         Events::All
     };
-    let answer = answer::workflow_task(&api.shard.view(), &task, events, queries)?;
+    let answer = answer::workflow_task(
+        &api.shard.view(),
+        &task,
+        events,
+        queries,
+        api.shard.matching(),
+    )?;
     Ok(deliver(answer, Delivered { token: task.token }))
 }
 
@@ -104,7 +110,7 @@ pub(crate) async fn respond_workflow_task_completed(
             let workflow_task = match new_task.map(|task| *task) {
                 Some(AssignedTask::Workflow(task)) => {
                     let queries = api.shard.queries().attach(&task.token);
-                    answer::workflow_task(&view, &task, Events::New, queries)?
+                    answer::workflow_task(&view, &task, Events::New, queries, api.shard.matching())?
                 }
                 Some(AssignedTask::Activity(_)) | None => None,
             };

@@ -6,7 +6,11 @@ import (
 	"time"
 
 	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/temporal"
 )
+
+// The type of the error of an activity whose beats did not reach a leader.
+const unheard = "Unheard"
 
 // Square fails once.
 func Square(ctx context.Context, number int) (int, error) {
@@ -27,6 +31,10 @@ func Beat(ctx context.Context) error {
 		activity.RecordHeartbeat(ctx, beats)
 		select {
 		case <-ctx.Done():
+			// The SDK also gives up an activity whose beat had no answer for a second.
+			if !temporal.IsCanceledError(context.Cause(ctx)) {
+				return temporal.NewApplicationError("a beat had no answer", unheard)
+			}
 			return ctx.Err()
 		case <-time.After(100 * time.Millisecond):
 		}

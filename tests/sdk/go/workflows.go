@@ -146,7 +146,8 @@ func activities(ctx workflow.Context, s *State) {
 	}
 }
 
-// cancelledActivity beats until it is cancelled. One that was lost with a leader times out.
+// cancelledActivity beats until it is cancelled. One that was lost with a leader times out, one
+// whose beat was lost fails; neither is tried again after the request to cancel.
 func cancelledActivity(ctx workflow.Context, s *State) {
 	inner, cancel := workflow.WithCancel(withActivity(ctx))
 	inner = workflow.WithHeartbeatTimeout(inner, 5*time.Second)
@@ -157,7 +158,9 @@ func cancelledActivity(ctx workflow.Context, s *State) {
 	}
 	cancel()
 	err := beating.Get(ctx, nil)
-	if !temporal.IsCanceledError(err) && !temporal.IsTimeoutError(err) {
+	var failed *temporal.ApplicationError
+	lost := temporal.IsTimeoutError(err) || errors.As(err, &failed) && failed.Type() == unheard
+	if !temporal.IsCanceledError(err) && !lost {
 		s.complain("a cancelled activity ended so: %v", err)
 	}
 }

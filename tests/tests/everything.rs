@@ -51,13 +51,25 @@ async fn play(mut command: Command) -> Result<(), Error> {
     tokio::time::sleep(Duration::from_millis(200)).await;
     let lines = program.lines().join("\n");
     if !matches!(&ended, Ok(status) if status.success()) {
-        println!("{lines}\n{}", open_runs(&cluster).await);
-        return Err(Error::Program(format!("{ended:?}; its lines are above")));
+        let open = open_runs(&cluster).await;
+        panic!("{ended:?} after {kills} kills:\n{lines}\n{open}");
     }
-    let took = began.elapsed();
-    println!("{kills} kills; ended within {took:?};\n{lines}");
-    assert_eq!(program.lines_with("DONE").len(), 1, "{lines}");
+    let done = program.lines_with("DONE");
+    assert_eq!(done.len(), 1, "{lines}");
+    tell(&format!(
+        "{kills} kills; ended within {:?}; {}",
+        began.elapsed(),
+        done[0]
+    ));
     Ok(())
+}
+
+#[expect(
+    clippy::print_stdout,
+    reason = "shown with --nocapture, for the record"
+)]
+fn tell(line: &str) {
+    println!("{line}");
 }
 
 fn seconds() -> Result<u64, Error> {
@@ -112,7 +124,7 @@ async fn open_runs(cluster: &Cluster) -> String {
             Ok(history) => {
                 let first = history.len().saturating_sub(SHOWN_EVENTS);
                 for event in &history[first..] {
-                    text.push_str(&format!("  {:?}\n", event));
+                    text.push_str(&format!("  {event:?}\n"));
                 }
             }
             Err(error) => text.push_str(&format!("  {error}\n")),

@@ -51,6 +51,17 @@ pub(crate) enum NotRegistered {
     Full,
 }
 
+/// What is known of a line when a look at its backlog begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct BeforeLook {
+    /// Tasks queued so far.
+    queued: u64,
+    /// Claims on their way.
+    pub(crate) claims: usize,
+    /// Polls that wait.
+    pub(crate) waiting: usize,
+}
+
 /// All waiting polls.
 #[derive(Debug, Default)]
 pub struct Matching(Mutex<State>);
@@ -145,47 +156,72 @@ impl Matching {
         self.lock().hold(queue, RESERVED_LEFT)
     }
 
-    /// A task was queued: holds the next poll for a claim. Without one, the queue is remembered
-    /// until somebody polls it.
-    pub(crate) fn task_queued(&self, queue: &QueueKey) -> Option<Reservation> {
+    /// A task was queued. A queue where nobody waits is remembered until somebody polls it.
+    pub(crate) fn task_queued(&self, queue: &QueueKey) {
         let mut state = self.lock();
-        state.open_since?;
+        if state.open_since.is_none() {
+            return;
+        }
         let line = state.lines.entry(queue.clone()).or_default();
         line.queued += 1;
         line.known_empty = false;
-        let claim = state.hold(queue, Duration::ZERO);
-        if claim.is_none() && queue.kind == TaskKind::Workflow {
+        if line.waiting.is_empty() && queue.kind == TaskKind::Workflow {
             state.unattended.insert(queue.clone());
         }
-        claim
     }
 
-    /// Before a look at a queue's backlog: `None` when it is known to be empty or nobody waits;
-    /// else what [`Matching::looked`] wants back, and how many claims are on their way.
-    pub(crate) fn before_look(&self, queue: &QueueKey) -> Option<(u64, usize)> {
-        let state = self.lock();
-        let line = state.lines.get(queue)?;
-        if line.known_empty || line.waiting.is_empty() {
-            return None;
-        }
-        Some((line.queued, line.claims))
+    /// Whether a look at a queue's backlog is to be asked for: somebody waits, it is not known to
+    /// be empty, and no look is asked for already.
+    pub(crate) fn asks_look(&self, queue: &QueueKey) -> bool {
+        let mut state = self.lock();
+        let Some(line) = state.lines.get_mut(queue) else {
+            return false;
+        };
+        let asks = line.may_claim() && !line.look_asked;
+        line.look_asked |= asks;
+        asks
     }
 
-    /// After a look at a queue's backlog: holds the next poll for a claim if there is a task that
-    /// no claim on its way will take.
+    /// Before a look at a queue's backlog; `None` when it is in vain.
+    pub(crate) fn before_look(&self, queue: &QueueKey) -> Option<BeforeLook> {
+        let mut state = self.lock();
+        let line = state.lines.get_mut(queue)?;
+        line.look_asked = false;
+        line.may_claim().then_some(BeforeLook {
+            queued: line.queued,
+            claims: line.claims,
+            waiting: line.waiting.len(),
+        })
+    }
+
+    /// After a look that found so many tasks: holds polls for claims of those that no claim on its
+    /// way will take. Each claim ends with [`Matching::claim_ends`].
     pub(crate) fn looked(
         &self,
         queue: &QueueKey,
-        before: u64,
-        has_task: bool,
-    ) -> Option<Reservation> {
+        before: BeforeLook,
+        found: usize,
+    ) -> Vec<Reservation> {
         let mut state = self.lock();
-        let line = state.lines.get_mut(queue)?;
-        if !has_task {
-            line.known_empty = line.queued == before && line.claims == 0;
-            return None;
+        let mut claims = Vec::new();
+        let free = found.saturating_sub(before.claims);
+        while claims.len() < free
+            && let Some(reservation) = state.hold(queue, Duration::ZERO)
+        {
+            claims.push(reservation);
         }
-        state.hold(queue, Duration::ZERO)
+        let Some(line) = state.lines.get_mut(queue) else {
+            return claims;
+        };
+        if found == 0 {
+            line.known_empty = line.queued == before.queued && line.claims == 0;
+        }
+        line.claims += claims.len();
+        // The polls have gone since the task was queued.
+        if free > 0 && claims.is_empty() && queue.kind == TaskKind::Workflow {
+            state.unattended.insert(queue.clone());
+        }
+        claims
     }
 
     /// Claims of a queue on their way; `None` where this node does not lead.
@@ -193,13 +229,6 @@ impl Matching {
         let state = self.lock();
         state.open_since?;
         Some(state.lines.get(queue).map_or(0, |line| line.claims))
-    }
-
-    /// A claim is about to be proposed.
-    pub(crate) fn claim_begins(&self, queue: &QueueKey) {
-        if let Some(line) = self.lock().lines.get_mut(queue) {
-            line.claims += 1;
-        }
     }
 
     /// A claim has come to its end. True when the queue should be looked at again: a look while
@@ -210,7 +239,7 @@ impl Matching {
             return false;
         };
         line.claims = line.claims.saturating_sub(1);
-        !line.known_empty && !line.waiting.is_empty()
+        line.may_claim()
     }
 
     /// A held poll got nothing: it goes back to the head of its line. The queue, when it should be

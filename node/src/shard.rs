@@ -9,6 +9,7 @@
 
 mod admission;
 mod apply;
+mod claim;
 mod delivery;
 mod effect;
 mod exchange;

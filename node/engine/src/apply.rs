@@ -4,6 +4,7 @@ use crate::effect::Effect;
 use crate::mutation::{self, Mutation, Proposed};
 use crate::reply::{Fault, Refusal, Reply, Stop};
 use crate::tables::{Changes, Tables, WriteSet};
+use crate::task_queue;
 use crate::transition::Transition;
 
 /// Everything that follows from one mutation. The shell merges `changes`, then releases the reply
@@ -34,7 +35,10 @@ pub fn apply(tables: &dyn Tables, proposed: &Proposed) -> Result<Applied, Fault>
         proposed.reservations.clone(),
     )?;
     let reply = match dispatch(&mut set, &proposed.mutation) {
-        Ok(reply) => Ok(reply),
+        Ok(reply) => {
+            task_queue::claim_for_the_rest(&mut set)?;
+            Ok(reply)
+        }
         Err(Stop::Faulted(fault)) => return Err(fault),
         Err(Stop::RefusedWithChanges(refusal)) => Err(refusal),
         Err(Stop::Refused(refusal)) => {

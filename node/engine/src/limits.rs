@@ -68,6 +68,7 @@ fn set_limit(limits: &mut Limits, key: &str, value: &Value) -> Result<(), &'stat
             limits.workflow_id_reuse_interval = span(value)?
         }
         "system.enableactivityeagerexecution" => limits.eager_activities = switch(value)?,
+        "matching.backlognegligibleage" => limits.backlog_negligible_age = span(value)?,
         "system.enableeagerworkflowstart" => limits.eager_start = switch(value)?,
         _ => {}
     }

@@ -58,8 +58,8 @@ pub struct Proposed {
     pub entropy: Entropy,
     /// Waiting pollers that tasks made by this mutation may go to; at most 16.
     pub reservations: Vec<Reservation>,
-    /// What to do.
-    pub mutation: Mutation,
+    /// What to do. Boxed: a batch is a list of these, and the largest mutation is large.
+    pub mutation: Box<Mutation>,
 }
 
 /// Names a proposal: the proposing node process and a number within it.

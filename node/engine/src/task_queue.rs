@@ -49,7 +49,8 @@ pub fn head(set: &WriteSet<'_>, queue: &QueueKey) -> Result<Option<(Key, QueueTa
 }
 
 /// Uses up a waiting poller of this queue, so that a task made now goes straight to it. `None`
-/// when nobody waits, or when the queue has a backlog: older tasks come first.
+/// when nobody waits, or when the queue's oldest task waits too long already: older ones come
+/// first then (Temporal's `matching.backlogNegligibleAge`).
 ///
 /// # Errors
 /// [`Fault`] when storage is broken.
@@ -64,7 +65,9 @@ pub fn take_reservation(
     else {
         return Ok(None);
     };
-    if head(set, queue)?.is_some() {
+    if let Some((_, oldest)) = head(set, queue)?
+        && set.now.since(oldest.queued_at) >= set.limits().backlog_negligible_age
+    {
         return Ok(None);
     }
     Ok(Some(set.reservations.remove(position)))
@@ -102,6 +105,24 @@ pub fn claim(
         queue: reservation.queue.clone(),
     });
     Ok(None)
+}
+
+/// Polls whose reservations the mutation did not use take what waits in their queues: the claim
+/// rides along, and needs no mutation of its own.
+///
+/// # Errors
+/// [`Fault`] when storage is broken.
+pub fn claim_for_the_rest(set: &mut WriteSet<'_>) -> Result<(), Fault> {
+    let mut empty: Option<QueueKey> = None;
+    for reservation in std::mem::take(&mut set.reservations) {
+        if empty.as_ref() == Some(&reservation.queue) || set.is_full() {
+            continue;
+        }
+        if claim(set, &reservation)?.is_none() {
+            empty = Some(reservation.queue);
+        }
+    }
+    Ok(())
 }
 
 fn claim_workflow_task(

@@ -37,6 +37,8 @@ pub(super) struct Line {
     pub(super) queued: u64,
     /// The backlog was seen empty, and nothing was queued since.
     pub(super) known_empty: bool,
+    /// A look at the backlog is asked for and has not begun.
+    pub(super) look_asked: bool,
     last_poll: Option<Instant>,
     pollers: BTreeMap<String, (Instant, Timestamp, WorkerVersion)>,
 }
@@ -76,6 +78,11 @@ impl Line {
             .iter()
             .position(|waiter| waiter.deadline > soon)?;
         self.waiting.remove(at)
+    }
+
+    /// Whether polls wait that may find something in the backlog.
+    pub(super) fn may_claim(&self) -> bool {
+        !self.known_empty && !self.waiting.is_empty()
     }
 
     pub(super) fn polled_within(&self, within: Duration) -> bool {

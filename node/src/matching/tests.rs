@@ -52,6 +52,21 @@ fn waiting(matching: &Matching, sequence: u64, seconds: u64) -> oneshot::Receive
         .unwrap()
 }
 
+/// Looks at the backlog, which holds so many tasks.
+fn look(matching: &Matching, found: usize) -> Vec<Reservation> {
+    let before = matching.before_look(&queue()).unwrap();
+    matching.looked(&queue(), before, found)
+}
+
+/// A task comes, and a poll is held for it.
+fn claim_queued(matching: &Matching) -> Option<Reservation> {
+    matching.task_queued(&queue());
+    let before = matching.before_look(&queue())?;
+    let mut claims = matching.looked(&queue(), before, before.claims + 1);
+    assert!(claims.len() <= 1);
+    claims.pop()
+}
+
 fn open() -> Matching {
     let matching = Matching::default();
     matching.open();
@@ -64,14 +79,14 @@ async fn a_poll_is_given_to_one_proposal_only() {
     let mut first = waiting(&matching, 1, 60);
     let _second = waiting(&matching, 2, 60);
     let one = matching.reserve(&queue()).unwrap();
-    let other = matching.task_queued(&queue()).unwrap();
+    let other = claim_queued(&matching).unwrap();
     assert_eq!(
         (one.poll.sequence, other.poll.sequence),
         (1, 2),
         "oldest first"
     );
     assert!(matching.reserve(&queue()).is_none());
-    assert!(matching.task_queued(&queue()).is_none());
+    assert!(claim_queued(&matching).is_none());
     assert_eq!(matching.assign(one.poll, &task()), Some(Ok(())));
     assert!(matches!(first.try_recv(), Ok(Polled::Task(_))));
     assert_eq!(matching.assign(one.poll, &task()), None, "answered once");
@@ -115,18 +130,17 @@ async fn a_poll_that_soon_ends_is_claimed_for_but_not_reserved() {
         matching.reserve(&queue()).is_none(),
         "less than 2 s are left"
     );
-    assert!(matching.task_queued(&queue()).is_some());
+    assert!(claim_queued(&matching).is_some());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_backlog_seen_empty_is_not_looked_at_again_until_a_task_comes() {
     let matching = open();
     let _first = waiting(&matching, 1, 60);
-    let (before, claims) = matching.before_look(&queue()).unwrap();
-    assert_eq!(claims, 0);
-    assert!(matching.looked(&queue(), before, false).is_none());
+    assert!(look(&matching, 0).is_empty());
+    assert!(!matching.asks_look(&queue()));
     assert!(matching.before_look(&queue()).is_none());
-    let claim = matching.task_queued(&queue()).unwrap();
+    let claim = claim_queued(&matching).unwrap();
     assert_eq!(matching.give_back(claim.poll), Some(queue()));
     assert!(matching.before_look(&queue()).is_some());
 }
@@ -163,7 +177,7 @@ async fn sticky_queues_are_named_after_ten_seconds_without_a_poll() {
         ..queue()
     };
     let matching = open();
-    assert!(matching.task_queued(&sticky).is_none());
+    matching.task_queued(&sticky);
     assert!(
         matching.unattended().is_empty(),
         "a new leader knows nothing yet"
@@ -178,21 +192,49 @@ async fn sticky_queues_are_named_after_ten_seconds_without_a_poll() {
 async fn a_task_left_to_a_claim_that_took_another_one_is_looked_for_again() {
     let matching = open();
     let mut first = waiting(&matching, 1, 60);
-    let claim = matching.task_queued(&queue()).unwrap();
-    matching.claim_begins(&queue());
+    let claim = claim_queued(&matching).unwrap();
     // A second task; nobody waits.
-    assert!(matching.task_queued(&queue()).is_none());
+    assert!(claim_queued(&matching).is_none());
     // The claim took the first task; the second is all that is left, and one claim seems to be on
     // its way for it.
     let _second = waiting(&matching, 2, 60);
-    let (before, claims) = matching.before_look(&queue()).unwrap();
-    assert_eq!(claims, 1);
-    let has_task = 1 > claims;
-    assert!(matching.looked(&queue(), before, has_task).is_none());
+    assert!(look(&matching, 1).is_empty());
     assert!(matching.claim_ends(&queue()), "the second task waits");
     assert_eq!(matching.assign(claim.poll, &task()), Some(Ok(())));
     assert!(matches!(first.try_recv(), Ok(Polled::Task(_))));
-    let (before, claims) = matching.before_look(&queue()).unwrap();
-    assert_eq!(claims, 0);
-    assert!(matching.looked(&queue(), before, true).is_some());
+    assert_eq!(look(&matching, 1).len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_look_claims_for_each_poll_that_waits() {
+    let matching = open();
+    let _polls: Vec<_> = (1..=3).map(|poll| waiting(&matching, poll, 60)).collect();
+    assert!(matching.asks_look(&queue()));
+    assert!(!matching.asks_look(&queue()), "asked for already");
+    assert_eq!(look(&matching, 2).len(), 2);
+    assert!(matching.asks_look(&queue()), "the next one");
+    // Two claims are on their way for two of these three tasks.
+    assert_eq!(look(&matching, 3).len(), 1);
+    assert!(!matching.asks_look(&queue()), "nobody waits");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sticky_task_whose_polls_left_before_the_look_is_watched() {
+    let sticky = QueueKey {
+        kind: TaskKind::Workflow,
+        ..queue()
+    };
+    let matching = open();
+    let poll = Poll {
+        queue: sticky.clone(),
+        ..poll(1)
+    };
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let answer = matching.register(&poll, deadline, Timestamp(1)).unwrap();
+    matching.task_queued(&sticky);
+    drop(answer);
+    let before = matching.before_look(&sticky).unwrap();
+    assert!(matching.looked(&sticky, before, 1).is_empty());
+    tokio::time::advance(STICKY_GRACE).await;
+    assert_eq!(matching.unattended(), std::slice::from_ref(&sticky));
 }

@@ -48,7 +48,7 @@ impl Machine {
             LogItem::Batch(batch) => {
                 self.core
                     .telemetry
-                    .applied(batch.iter().map(|proposed| &proposed.mutation));
+                    .applied(batch.iter().map(|proposed| &*proposed.mutation));
                 for proposed in &batch {
                     self.proposed(proposed, position)?;
                 }

@@ -3,9 +3,8 @@
 
 use super::Core;
 use steadfast_engine::effect::AssignedTask;
-use steadfast_engine::id::{PollId, QueueKey};
+use steadfast_engine::id::PollId;
 use steadfast_engine::mutation::TaskToken;
-use steadfast_engine::read::queue;
 use steadfast_engine::{Effect, Mutation};
 
 impl Core {
@@ -23,9 +22,8 @@ impl Core {
                     end,
                 } => self.updates.changed(&run, &update_id, sequence, end),
                 Effect::TaskQueued { queue } if leads => {
-                    if let Some(reservation) = self.matching.task_queued(&queue) {
-                        self.claim(reservation);
-                    }
+                    self.matching.task_queued(&queue);
+                    self.look(&queue);
                 }
                 Effect::WorkflowTaskEnded { run } if leads => {
                     self.queries.workflow_task_ended(&run)
@@ -63,24 +61,6 @@ impl Core {
             self.propose_detached(Mutation::ReturnTask(token));
         } else {
             self.deliveries.tell_leader(token);
-        }
-    }
-
-    /// Claims the head of a queue for a waiting poll, if there is a task that no claim on its way
-    /// will take.
-    pub(super) fn look(&self, queue: &QueueKey) {
-        let Some((before, claims)) = self.matching.before_look(queue) else {
-            return;
-        };
-        let found = match queue::backlog(&self.view(), queue, claims + 1) {
-            Ok(backlog) => backlog.count,
-            Err(fault) => {
-                tracing::error!(%fault, "a look at a queue failed");
-                return;
-            }
-        };
-        if let Some(reservation) = self.matching.looked(queue, before, found > claims) {
-            self.claim(reservation);
         }
     }
 }

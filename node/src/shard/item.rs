@@ -101,7 +101,7 @@ mod tests {
             now: Timestamp(77),
             entropy: [3; 16],
             reservations,
-            mutation,
+            mutation: Box::new(mutation),
         };
         let batch = vec![
             proposed(1, vec![reservation], Mutation::AbandonStickyQueue(queue)),

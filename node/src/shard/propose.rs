@@ -9,15 +9,21 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 use steadfast_engine::Mutation;
 use steadfast_engine::id::{PollId, QueueKey, Reservation};
 use steadfast_engine::mutation::ProposalId;
 use steadfast_raft::ProposeError;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until};
 
 /// Entries on their way. More would only make batches smaller: with one in the disk, one on the
 /// wire and one in apply, all are busy.
 const ENTRIES_IN_FLIGHT: usize = 4;
+/// Items that make an entry worth its cost while others are on their way.
+const GATHERED: usize = ENTRY_MUTATIONS / 2;
+/// The longest that an item waits for more of them, or for the entry before it.
+const GATHERED_FOR: Duration = Duration::from_millis(5);
 
 /// What the proposer loop takes.
 #[derive(Debug)]
@@ -31,6 +37,8 @@ pub(super) enum Queued {
         /// Queues that it may make tasks for.
         wanted: Vec<QueueKey>,
     },
+    /// Waiting polls may find something in this queue.
+    Look(QueueKey),
     /// A mark.
     Mark,
 }
@@ -54,7 +62,7 @@ impl Core {
             return Err(Unavailable::Overloaded);
         };
         let (answer, answered) = oneshot::channel();
-        self.enqueue(bytes, wanted, Some(answer), Some(admitted), None);
+        self.enqueue(bytes, wanted, Some(answer), Some(admitted));
         Ok(answered)
     }
 
@@ -64,36 +72,15 @@ impl Core {
             return;
         }
         match self.prepare(&mutation) {
-            Ok((bytes, wanted)) => self.enqueue(bytes, wanted, None, None, None),
+            Ok((bytes, wanted)) => self.enqueue(bytes, wanted, None, None),
             Err(error) => {
                 tracing::error!(%error, kind = telemetry::kind(&mutation), "not proposed")
             }
         }
     }
 
-    /// Proposes the claim of a queue's head for a held poll.
-    pub(super) fn claim(&self, reservation: Reservation) {
-        if self.proposes_nothing() {
-            self.matching.give_back(reservation.poll);
-            return;
-        }
-        let queue = reservation.queue.clone();
-        let poll = reservation.poll;
-        self.telemetry.claims.add(1);
-        self.matching.claim_begins(&queue);
-        match encode_mutation(&Mutation::ClaimTask(reservation)) {
-            Ok(bytes) => self.enqueue(bytes, Vec::new(), None, None, Some((queue, poll))),
-            Err(error) => {
-                tracing::error!(%error, "a claim was not proposed");
-                self.matching.claim_ends(&queue);
-                // Not looked at again: it would fail again.
-                self.matching.give_back(poll);
-            }
-        }
-    }
-
     /// The next leader makes what this one leaves out.
-    fn proposes_nothing(&self) -> bool {
+    pub(super) fn proposes_nothing(&self) -> bool {
         self.is_split() || self.resigning.load(Ordering::Acquire)
     }
 
@@ -125,20 +112,15 @@ impl Core {
         wanted: Vec<QueueKey>,
         answer: Option<oneshot::Sender<Outcome>>,
         admitted: Option<Admitted>,
-        claim: Option<(QueueKey, PollId)>,
     ) {
         let sequence = self.next_sequence();
-        let (claim, polls) = match claim {
-            Some((queue, poll)) => (Some(queue), vec![poll]),
-            None => (None, Vec::new()),
-        };
         self.pending.insert(
             sequence,
             Waiting {
                 answer,
                 _admitted: admitted,
-                polls,
-                claim,
+                polls: Vec::new(),
+                claim: None,
             },
         );
         self.telemetry.proposals.add(1);
@@ -181,37 +163,59 @@ impl Core {
     }
 }
 
-/// The proposer loop.
+/// The proposer loop. An entry costs each replica much, a mutation in it little: while one is on
+/// its way, the next gathers, for [`GATHERED_FOR`] or until [`GATHERED`] items.
 pub(super) async fn run(core: &Core, mut queue: mpsc::UnboundedReceiver<Queued>) {
     let mut entries = FuturesUnordered::new();
     let mut queued = Vec::with_capacity(ENTRY_MUTATIONS);
+    let mut gathers_until = Instant::now();
     loop {
+        let free = ENTRY_MUTATIONS - queued.len();
         tokio::select! {
             biased;
             Some((sequences, result)) = entries.next(), if !entries.is_empty() => {
                 settle_entry(core, sequences, result);
             }
-            count = queue.recv_many(&mut queued, ENTRY_MUTATIONS), if entries.len() < ENTRIES_IN_FLIGHT => {
+            count = queue.recv_many(&mut queued, free), if free > 0 => {
                 if count == 0 {
                     return;
                 }
-                for (sequences, content) in batches(core, queued.drain(..)) {
-                    let Some(raft) = core.raft() else { continue };
-                    core.telemetry.entries.add(1);
-                    let proposed = raft.propose(&content);
-                    entries.push(async move { (sequences, proposed.await) });
+                if queued.len() == count {
+                    gathers_until = Instant::now() + GATHERED_FOR;
                 }
             }
+            () = sleep_until(gathers_until), if waits(&entries, &queued) => {}
+        }
+        let goes = entries.is_empty()
+            || queued.len() >= GATHERED
+            || waits(&entries, &queued) && gathers_until <= Instant::now();
+        if queued.is_empty() || !goes || entries.len() >= ENTRIES_IN_FLIGHT {
+            continue;
+        }
+        for (sequences, content) in batches(core, queued.drain(..)) {
+            let Some(raft) = core.raft() else { continue };
+            core.telemetry.entries.add(1);
+            let proposed = raft.propose(&content);
+            entries.push(async move { (sequences, proposed.await) });
         }
     }
+}
+
+/// Whether only time keeps what is queued from going.
+fn waits<F>(entries: &FuturesUnordered<F>, queued: &[Queued]) -> bool {
+    !queued.is_empty() && entries.len() < ENTRIES_IN_FLIGHT
 }
 
 /// Cuts what is queued into entries.
 fn batches(core: &Core, queued: impl Iterator<Item = Queued>) -> Vec<(Vec<u64>, Vec<u8>)> {
     let mut entries = Vec::new();
     let mut batch = Batch::default();
+    let mut looks = BTreeSet::new();
     for item in queued {
         match item {
+            Queued::Look(queue) => {
+                looks.insert(queue);
+            }
             Queued::Mark => {
                 batch.finish(core, &mut entries);
                 match encode_mark() {
@@ -224,10 +228,16 @@ fn batches(core: &Core, queued: impl Iterator<Item = Queued>) -> Vec<(Vec<u64>, 
                 bytes,
                 wanted,
             } => {
-                if batch.bytes + bytes.len() > ENTRY_BYTES {
-                    batch.finish(core, &mut entries);
-                }
+                batch.make_room(core, bytes.len(), &mut entries);
                 batch.push(core, sequence, &bytes, &wanted);
+            }
+        }
+    }
+    for queue in looks {
+        for claim in core.claims_of(&queue) {
+            if let Some((sequence, bytes)) = core.claim(claim) {
+                batch.make_room(core, bytes.len(), &mut entries);
+                batch.push(core, sequence, &bytes, &[]);
             }
         }
     }
@@ -243,6 +253,13 @@ struct Batch {
 }
 
 impl Batch {
+    /// Ends this entry when a mutation of so many bytes is for the next one.
+    fn make_room(&mut self, core: &Core, bytes: usize, entries: &mut Vec<(Vec<u64>, Vec<u8>)>) {
+        if self.bytes + bytes > ENTRY_BYTES || self.sequences.len() >= ENTRY_MUTATIONS {
+            self.finish(core, entries);
+        }
+    }
+
     fn push(&mut self, core: &Core, sequence: u64, bytes: &[u8], wanted: &[QueueKey]) {
         let reservations: Vec<Reservation> = wanted
             .iter()

@@ -46,7 +46,7 @@ impl Memory {
             now: Timestamp(i64::from(second) * 1_000_000_000),
             entropy: [second; 16],
             reservations: Vec::new(),
-            mutation,
+            mutation: Box::new(mutation),
         };
         let applied = crate::apply(self, &proposed).unwrap();
         for (key, change) in applied.changes {

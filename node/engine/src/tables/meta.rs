@@ -82,6 +82,9 @@ pub struct Limits {
     pub eager_activities: bool,
     /// `system.enableEagerWorkflowStart`.
     pub eager_start: bool,
+    /// `matching.backlogNegligibleAge`: while the oldest task of a queue waits for less, a new task
+    /// may go straight to a waiting poll.
+    pub backlog_negligible_age: Span,
 }
 
 impl Limits {
@@ -117,6 +120,7 @@ impl Default for Limits {
             workflow_id_reuse_interval: Span::seconds(1),
             eager_activities: true,
             eager_start: true,
+            backlog_negligible_age: Span::millis(200),
         }
     }
 }

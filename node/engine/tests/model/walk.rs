@@ -107,7 +107,7 @@ impl Walk {
             now: self.now,
             entropy,
             reservations,
-            mutation,
+            mutation: Box::new(mutation),
         };
         self.log.push(bincode::serialize(&proposed).unwrap());
         let applied = apply(&self.memory, &proposed).unwrap();

@@ -87,7 +87,7 @@ impl History {
             now: self.now,
             entropy,
             reservations,
-            mutation,
+            mutation: Box::new(mutation),
         };
         let bytes = bincode::serialize(&proposed).unwrap();
         let received: Proposed = bincode::deserialize(&bytes).unwrap();

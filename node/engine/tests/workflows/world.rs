@@ -62,7 +62,7 @@ impl World {
             now: self.now,
             entropy,
             reservations,
-            mutation,
+            mutation: Box::new(mutation),
         };
         let applied = apply(&self.memory, &proposed).unwrap();
         let again = apply(&self.memory, &proposed).unwrap();

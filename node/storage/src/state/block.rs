@@ -9,6 +9,7 @@ use super::digest::record_hash;
 use super::fault::IndexError;
 use super::record::Key;
 use bytes::{Buf, Bytes};
+use std::ops::Bound;
 
 /// Longest value inside a block; longer ones are cut in parts, each a record of its own. With the
 /// longest key a record stays below 60 KiB.
@@ -144,6 +145,13 @@ pub(crate) struct Block {
     entries: Bytes,
 }
 
+/// Where an entry's value is, as it is met in a block's bytes.
+#[derive(Debug, Clone, Copy)]
+enum Place<'a> {
+    Inline(&'a [u8]),
+    Large(Large),
+}
+
 impl Block {
     /// Reads an index record. `index_key` is the record's key.
     pub(crate) fn decode(index_key: &Bytes, value: &Bytes) -> Result<Self, IndexError> {
@@ -185,12 +193,12 @@ impl Block {
         let Some(suffix) = key.strip_prefix(&self.bound[..self.group_len]) else {
             return Ok(None);
         };
-        let mut rest = self.entries.clone();
+        let mut rest = &self.entries[..];
         for _ in 0..self.count {
-            let (found, stored) = self.next(&mut rest)?;
-            match found.as_ref().cmp(suffix) {
+            let (found, place) = self.next(&mut rest)?;
+            match found.cmp(suffix) {
                 std::cmp::Ordering::Less => {}
-                std::cmp::Ordering::Equal => return Ok(Some(stored)),
+                std::cmp::Ordering::Equal => return Ok(Some(self.stored(place))),
                 std::cmp::Ordering::Greater => return Ok(None),
             }
         }
@@ -199,34 +207,60 @@ impl Block {
 
     /// All entries, in key order.
     pub(crate) fn entries(&self) -> Result<Vec<Entry>, IndexError> {
+        self.entries_within(Bound::Unbounded, Bound::Unbounded)
+    }
+
+    /// The entries of a range, in key order. The others are passed without a copy.
+    pub(crate) fn entries_within(
+        &self,
+        from: Bound<&[u8]>,
+        to: Bound<&[u8]>,
+    ) -> Result<Vec<Entry>, IndexError> {
         let prefix = &self.bound[..self.group_len];
-        let mut rest = self.entries.clone();
-        let mut entries = Vec::with_capacity(self.count.min(4096) as usize);
+        let mut entries = Vec::new();
+        let (Some(from), Some(to)) = (start_within(prefix, from), end_within(prefix, to)) else {
+            return Ok(entries);
+        };
+        let mut rest = &self.entries[..];
         for _ in 0..self.count {
-            let (suffix, stored) = self.next(&mut rest)?;
+            let (suffix, place) = self.next(&mut rest)?;
+            if !before_end(suffix, to) {
+                break;
+            }
+            if !after_start(suffix, from) {
+                continue;
+            }
             let mut key = Vec::with_capacity(prefix.len() + suffix.len());
             key.extend_from_slice(prefix);
-            key.extend_from_slice(&suffix);
+            key.extend_from_slice(suffix);
             entries.push(Entry {
                 key: Bytes::from(key),
-                stored,
+                stored: self.stored(place),
             });
         }
         Ok(entries)
     }
 
-    fn next(&self, rest: &mut Bytes) -> Result<(Bytes, Stored), IndexError> {
+    fn stored(&self, place: Place<'_>) -> Stored {
+        match place {
+            Place::Inline(value) => Stored::Inline(self.entries.slice_ref(value)),
+            Place::Large(large) => Stored::Large(large),
+        }
+    }
+
+    /// One entry: its key without the group's prefix, and where its value is.
+    fn next<'a>(&self, rest: &mut &'a [u8]) -> Result<(&'a [u8], Place<'a>), IndexError> {
         let suffix_len = usize::from(self.need(rest, 2)?.get_u16_le());
         let suffix = self.need(rest, suffix_len)?;
         let tag = self.need(rest, 1)?.get_u8();
-        let stored = match tag {
+        let place = match tag {
             INLINE => {
                 let length = self.need(rest, 4)?.get_u32_le() as usize;
-                Stored::Inline(self.need(rest, length)?)
+                Place::Inline(self.need(rest, length)?)
             }
             LARGE => {
                 let mut large = self.need(rest, 32)?;
-                Stored::Large(Large {
+                Place::Large(Large {
                     mark: large.get_u64_le(),
                     len: large.get_u64_le(),
                     hash: large.get_u128_le(),
@@ -234,19 +268,57 @@ impl Block {
             }
             _ => return Err(self.cut()),
         };
-        Ok((suffix, stored))
+        Ok((suffix, place))
     }
 
-    fn need(&self, rest: &mut Bytes, count: usize) -> Result<Bytes, IndexError> {
-        if rest.len() < count {
-            Err(self.cut())
-        } else {
-            Ok(rest.split_to(count))
-        }
+    fn need<'a>(&self, rest: &mut &'a [u8], count: usize) -> Result<&'a [u8], IndexError> {
+        let (taken, left) = rest.split_at_checked(count).ok_or_else(|| self.cut())?;
+        *rest = left;
+        Ok(taken)
     }
 
     fn cut(&self) -> IndexError {
         IndexError::Damaged(format!("entries of block {:02x?}", self.bound))
+    }
+}
+
+/// A range's start among the keys with a prefix, without it; `None` when it is after all of them.
+fn start_within<'a>(prefix: &[u8], from: Bound<&'a [u8]>) -> Option<Bound<&'a [u8]>> {
+    let (Bound::Included(key) | Bound::Excluded(key)) = from else {
+        return Some(Bound::Unbounded);
+    };
+    match key.strip_prefix(prefix) {
+        Some(suffix) => Some(from.map(|_| suffix)),
+        None => (key < prefix).then_some(Bound::Unbounded),
+    }
+}
+
+/// A range's end among the keys with a prefix, without it; `None` when it is before all of them.
+fn end_within<'a>(prefix: &[u8], to: Bound<&'a [u8]>) -> Option<Bound<&'a [u8]>> {
+    let (Bound::Included(key) | Bound::Excluded(key)) = to else {
+        return Some(Bound::Unbounded);
+    };
+    match key.strip_prefix(prefix) {
+        Some(suffix) => Some(to.map(|_| suffix)),
+        None => (key > prefix).then_some(Bound::Unbounded),
+    }
+}
+
+/// Whether a key is not before the start of a range.
+pub(crate) fn after_start(key: &[u8], from: Bound<&[u8]>) -> bool {
+    match from {
+        Bound::Included(from) => key >= from,
+        Bound::Excluded(from) => key > from,
+        Bound::Unbounded => true,
+    }
+}
+
+/// Whether a key is not after the end of a range.
+pub(crate) fn before_end(key: &[u8], to: Bound<&[u8]>) -> bool {
+    match to {
+        Bound::Included(to) => key <= to,
+        Bound::Excluded(to) => key < to,
+        Bound::Unbounded => true,
     }
 }
 
@@ -289,6 +361,34 @@ mod tests {
                 Block::decode(&key, &Bytes::from(flipped)).is_err(),
                 "byte {position}"
             );
+        }
+    }
+
+    #[test]
+    fn the_entries_of_a_range_are_those_of_the_whole_block_that_lie_in_it() {
+        let entry = |key: &'static str| Entry {
+            key: Bytes::from_static(key.as_bytes()),
+            stored: Stored::Inline(Bytes::from_static(b"value")),
+        };
+        let entries: Vec<Entry> = ["run", "runa", "runb", "runba", "runc"].map(entry).to_vec();
+        let bytes = Bytes::from(encode_block(3, &entries));
+        let block = Block::decode(&Bytes::from(block_key(b"run")), &bytes).unwrap();
+        let keys = [
+            "", "ru", "run", "runa", "runaz", "runba", "runc", "rund", "ruo", "z",
+        ];
+        let bounds = || {
+            let each = keys.iter().map(|key| key.as_bytes());
+            each.flat_map(|key| [Bound::Included(key), Bound::Excluded(key)])
+                .chain([Bound::Unbounded])
+        };
+        for from in bounds() {
+            for to in bounds() {
+                let mut expected = entries.clone();
+                expected
+                    .retain(|entry| after_start(&entry.key, from) && before_end(&entry.key, to));
+                let found = block.entries_within(from, to).unwrap();
+                assert_eq!(found, expected, "{from:?} {to:?}");
+            }
         }
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! A queue's records are taken from its front, and each leaves a tombstone until it is at rest. A
 //! scan that starts at the front would pass all of them, each time. So what one scan found dead,
-//! the next ones leap over. Knowledge only: with or without it a scan finds the same records.
+//! the next ones leap over; and one that finds an empty queue tells, so the next does not look for
+//! it at rest. Knowledge only: with or without it a scan finds the same records.
 
 use super::record::Key;
 use imbl::OrdMap;
@@ -43,6 +44,17 @@ impl Gaps {
         }
         if after < end {
             self.insert(after, end);
+        }
+    }
+
+    /// The record here is deleted: a range that ends here grows over it.
+    pub(crate) fn delete(&mut self, key: &Key) {
+        let Some((start, end)) = self.0.get_prev(key) else {
+            return;
+        };
+        if end == key {
+            let start = start.clone();
+            self.add(start, successor(key));
         }
     }
 
@@ -178,6 +190,19 @@ mod tests {
     }
 
     #[test]
+    fn a_record_that_is_deleted_at_the_end_of_a_range_joins_it_with_the_next() {
+        let mut gaps = gaps(&[("b", "f")]);
+        gaps.put(&key("c"));
+        gaps.delete(&key("c"));
+        assert_eq!(ranges(&gaps), [(&b"b"[..], &b"f"[..])]);
+        gaps.delete(&key("f"));
+        assert_eq!(ranges(&gaps), [(&b"b"[..], &b"f\0"[..])]);
+        gaps.delete(&key("x"));
+        gaps.delete(&key("a"));
+        assert_eq!(ranges(&gaps).len(), 1);
+    }
+
+    #[test]
     fn what_was_found_before_the_last_merge_is_not_believed() {
         let learned = Learned::default();
         learned.tell(1, key("a"), key("c"));
@@ -218,13 +243,20 @@ mod tests {
         let mut dead = std::collections::BTreeSet::new();
         for step in 0..20_000 {
             let at = draw(3_000);
-            if draw(3) > 0 {
-                let end = at + 1 + draw(3);
-                gaps.add(key_of(at), key_of(end));
-                dead.extend(at..end);
-            } else {
-                gaps.put(&key_of(at));
-                dead.remove(&at);
+            match draw(4) {
+                0 => {
+                    gaps.put(&key_of(at));
+                    dead.remove(&at);
+                }
+                1 => {
+                    gaps.delete(&key_of(at));
+                    dead.insert(at);
+                }
+                _ => {
+                    let end = at + 1 + draw(3);
+                    gaps.add(key_of(at), key_of(end));
+                    dead.extend(at..end);
+                }
             }
             let looked = draw(3_000);
             let is_dead = gaps.end_of(&key_of(looked)).is_some();

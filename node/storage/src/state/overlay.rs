@@ -85,8 +85,9 @@ impl<R: Record> Layers<R> {
         self.gaps.learn(&self.learned, self.merges);
         self.merges += 1;
         for (key, value) in changes {
-            if value.is_some() {
-                self.gaps.put(&key);
+            match &value {
+                Some(_) => self.gaps.put(&key),
+                None => self.gaps.delete(&key),
             }
             assert!(key.len() <= MAX_KEY_BYTES, "a key fits in an index record");
             self.active_bytes += entry_bytes(&key, value.as_deref());

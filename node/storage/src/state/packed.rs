@@ -1,7 +1,8 @@
 //! Reading logical records out of the packed blocks of the index.
 
 use super::block::{
-    BLOCKS_END, Block, Entry, Large, META_KEY, PART_BYTES, Stored, block_key, part_key,
+    BLOCKS_END, Block, Entry, Large, META_KEY, PART_BYTES, Stored, after_start, before_end,
+    block_key, part_key,
 };
 use super::fault::IndexError;
 use super::index::{Index, IndexChange};
@@ -171,10 +172,10 @@ impl Packed {
             if !before_end(current.bound(), to) {
                 break;
             }
-            for entry in current.entries()? {
+            for entry in current.entries_within(from, to)? {
                 // While a split is under way, the end of the first half is in the second too.
                 let repeated = records.last().is_some_and(|(last, _)| *last >= entry.key);
-                if !repeated && after_start(&entry.key, from) && before_end(&entry.key, to) {
+                if !repeated {
                     self.take(entry, &mut records)?;
                 }
             }
@@ -201,9 +202,9 @@ impl Packed {
         let mut records: Vec<(Key, Bytes)> = Vec::new();
         let mut block = self.last_block(to)?;
         while let Some(current) = block {
-            for entry in current.entries()?.into_iter().rev() {
+            for entry in current.entries_within(from, to)?.into_iter().rev() {
                 let repeated = records.last().is_some_and(|(last, _)| *last <= entry.key);
-                if !repeated && after_start(&entry.key, from) && before_end(&entry.key, to) {
+                if !repeated {
                     self.take(entry, &mut records)?;
                 }
             }
@@ -275,22 +276,4 @@ pub(crate) fn complete_change(complete: Complete) -> IndexChange {
     let crc = crc32fast::hash(&value[4..]);
     value[..4].copy_from_slice(&crc.to_le_bytes());
     (META_KEY.to_vec(), Some(value))
-}
-
-/// Whether a key is not before the start of a range.
-pub(crate) fn after_start(key: &[u8], from: Bound<&[u8]>) -> bool {
-    match from {
-        Bound::Included(from) => key >= from,
-        Bound::Excluded(from) => key > from,
-        Bound::Unbounded => true,
-    }
-}
-
-/// Whether a key is not after the end of a range.
-pub(crate) fn before_end(key: &[u8], to: Bound<&[u8]>) -> bool {
-    match to {
-        Bound::Included(to) => key <= to,
-        Bound::Excluded(to) => key < to,
-        Bound::Unbounded => true,
-    }
 }

@@ -200,7 +200,7 @@ impl Index for SledIndex {
             .database
             .get(key)
             .map_err(|error| self.closed.failed("read", error))?;
-        Ok(value.map(|value| Bytes::copy_from_slice(&value)))
+        Ok(value.map(Bytes::from_owner))
     }
 
     fn range(
@@ -214,7 +214,7 @@ impl Index for SledIndex {
         let mut found = Vec::with_capacity(limit.min(64));
         let mut copy = |record: sled::Result<(sled::IVec, sled::IVec)>| {
             let (key, value) = record.map_err(|error| self.closed.failed("read", error))?;
-            found.push((Bytes::copy_from_slice(&key), Bytes::copy_from_slice(&value)));
+            found.push((Bytes::from_owner(key), Bytes::from_owner(value)));
             Ok(())
         };
         if reverse {

@@ -9,6 +9,10 @@ use crate::time::{SPAN_MAX, Span};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
+/// What `history.maximumBufferedEventsBatch` can be at most, events: a buffer is flushed whole by
+/// the mutation that ends the workflow task, and what one mutation writes is bounded.
+pub const BUFFERED_EVENTS_MAX: u32 = 5_000;
+
 /// The limits that a configuration gives. A value that can't be used leaves the default: it was
 /// refused at the border, so it can only come from an older version of the rules.
 #[must_use]
@@ -53,7 +57,9 @@ fn set_limit(limits: &mut Limits, key: &str, value: &Value) -> Result<(), &'stat
         }
         "system.enablecrossnamespacecommands" => limits.cross_namespace_commands = switch(value)?,
         "history.maximumsignalsperexecution" => limits.signals_max = signed(value)?,
-        "history.maximumbufferedeventsbatch" => limits.buffered_events_max = count(value)?,
+        "history.maximumbufferedeventsbatch" => {
+            limits.buffered_events_max = buffered_events(value)?
+        }
         "history.maxinflightupdates" => limits.open_updates_max = count(value)?,
         "history.maxinflightupdatepayloads" => limits.open_update_bytes_max = count(value)?,
         "history.maxtotalupdates" => limits.updates_max = count(value)?,
@@ -84,6 +90,12 @@ fn signed(value: &Value) -> Result<i64, &'static str> {
 
 fn count(value: &Value) -> Result<u64, &'static str> {
     value.as_u64().ok_or("a whole number, not negative")
+}
+
+fn buffered_events(value: &Value) -> Result<u64, &'static str> {
+    let within = |number: &u64| *number <= u64::from(BUFFERED_EVENTS_MAX);
+    let number = value.as_u64().filter(within);
+    number.ok_or("a whole number from 0 to 5000")
 }
 
 /// A fraction from 0 to 1, in thousandths.
@@ -146,5 +158,14 @@ mod tests {
         assert!(check_value("limit.blobSize.error", "-1").is_err());
         assert!(check_value("some.key", "{").is_err());
         assert!(check_value("some.key", "[1, 2]").is_ok());
+    }
+
+    #[test]
+    fn a_buffer_that_one_mutation_cannot_flush_is_refused() {
+        let key = "history.maximumBufferedEventsBatch";
+        assert_eq!(check_value(key, &BUFFERED_EVENTS_MAX.to_string()), Ok(()));
+        let refused = check_value(key, "5001").unwrap_err();
+        let text = "a whole number from 0 to 5000, got 5001";
+        assert_eq!(refused, format!("{key}: expected {text}"));
     }
 }

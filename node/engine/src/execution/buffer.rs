@@ -13,9 +13,6 @@ use std::collections::BTreeMap;
 use steadfast_proto::temporal::enums::v1::EventType;
 use steadfast_proto::temporal::history::v1::HistoryEvent;
 
-/// More than ever can be buffered: at the limit the workflow task fails and the buffer is flushed.
-const SCAN_MAX: usize = 2_000;
-
 impl Execution<'_, '_> {
     pub(super) fn buffer(&mut self, event: NewEvent) {
         let now = self.set.now;
@@ -116,9 +113,10 @@ impl Execution<'_, '_> {
     }
 
     fn buffered(&self) -> Result<Vec<(Key, HistoryEvent)>, Fault> {
-        let records =
-            self.set
-                .scan_prefix(&keys::buffered_prefix(&self.run.run), SCAN_MAX, false)?;
+        // All of them: the number is bounded by the limit that the configuration may set.
+        let count = usize::try_from(self.run.buffered_count).unwrap_or(usize::MAX);
+        let prefix = keys::buffered_prefix(&self.run.run);
+        let records = self.set.scan_prefix(&prefix, count, false)?;
         let decode = |(key, record): (Key, std::sync::Arc<Record>)| match record.as_ref() {
             Record::BufferedEvent(buffered) => HistoryEvent::decode(buffered.event.clone())
                 .map(|event| (key, event))

@@ -28,7 +28,8 @@ impl Execution<'_, '_> {
         if !self.is_open() || self.batch.is_empty() {
             return Ok(());
         }
-        let reason = if self.run.next_event_id > count_max {
+        let count = self.run.next_event_id - 1;
+        let reason = if count > count_max {
             "Workflow history count exceeds limit."
         } else if self.history_bytes() > bytes_max {
             "Workflow history size exceeds limit."

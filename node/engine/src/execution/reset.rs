@@ -70,13 +70,17 @@ impl<'set, 'tables> Execution<'set, 'tables> {
             next = page.next;
             for event in decoded(page.events)? {
                 execution.replay(event, &mut pending)?;
+                if execution.set.is_full() {
+                    return Err(too_much());
+                }
             }
         }
         execution.run.history_bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
         execution.run.next_event_id = last + 1;
+        execution.restore_requests(&mut pending);
         execution.fail_pending_task(fork, &pending)?;
         execution.restore_activities(fork, pending.activities)?;
-        execution.restore_timers(pending.timers);
+        execution.restore_timers(pending.timers)?;
         execution.restore_children(&pending.others)?;
         execution.reapply(base, last, &fork.reapply)?;
         execution.send_again(pending.others)?;
@@ -223,8 +227,11 @@ impl<'set, 'tables> Execution<'set, 'tables> {
         Ok(())
     }
 
-    fn restore_timers(&mut self, timers: replay::Timers) {
+    fn restore_timers(&mut self, timers: replay::Timers) -> Result<(), Stop> {
         for (started_event_id, (timer_id, fire_at)) in timers {
+            if self.set.is_full() {
+                return Err(too_much());
+            }
             let key = keys::timer_key(&self.run.run, &timer_id);
             let timer = UserTimer {
                 started_event_id,
@@ -239,6 +246,7 @@ impl<'set, 'tables> Execution<'set, 'tables> {
             };
             self.add_due(fire_at, kind);
         }
+        Ok(())
     }
 }
 
@@ -271,7 +279,7 @@ fn reset_failure(reason: &str) -> Failure {
 /// What one mutation may write is bounded, and a reset is one mutation.
 fn too_much() -> Stop {
     let text =
-        "workflow has more pending activities or events to apply again than a reset can take";
+        "workflow has more pending operations or events to apply again than a reset can take";
     Refusal::FailedPrecondition(text.to_owned()).into()
 }
 

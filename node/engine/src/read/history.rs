@@ -18,6 +18,10 @@ pub const PAGE_BATCHES_MAX: usize = 256;
 /// clients receive by default.
 pub const PAGE_BYTES_MAX: usize = 7 * 512 * 1024;
 
+/// Transactions read at once: a page is cut by its bytes, and what was read beyond the cut is memory
+/// that the page does not need.
+const SLICE_BATCHES: usize = 16;
+
 /// One page.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HistoryPage {
@@ -51,7 +55,7 @@ pub fn forward(
     let mut next = from.max(1);
     let mut room = batches_max;
     while next <= until && room > 0 {
-        let parts = parts_from(tables, run, next, until, room)?;
+        let parts = parts_from(tables, run, next, until, room.min(SLICE_BATCHES))?;
         if parts.is_empty() {
             return Err(Fault::Decode(format!(
                 "event {next} of run {} is missing",

@@ -12,12 +12,18 @@ use std::sync::Arc;
 /// Puts (`Some`) and deletes (`None`) by key.
 pub type Changes = BTreeMap<Key, Option<Arc<Record>>>;
 
-/// Records written by one mutation, at most: a workflow task may schedule the 2,000 activities that
-/// a run can have pending, each with record, id, queue entry and up to four due items. More than
-/// that is a bug, and refused by a panic before anything is touched.
-const RECORDS_MAX: usize = 20_000;
+/// Records written by a workflow task's commands, or a reset, at most: a task may schedule the 2,000
+/// activities that a run can have pending, each with record, id, queue entry and up to four due
+/// items.
+const RECORDS_OF_COMMANDS: usize = 20_000;
+/// Records written by the flush of a full buffer: each event goes, and its request id learns what
+/// event it made.
+const RECORDS_OF_BUFFER: usize = 2 * crate::limits::BUFFERED_EVENTS_MAX as usize;
+/// Records written by one mutation, at most. More than that is a bug, and refused by a panic before
+/// anything is touched.
+const RECORDS_MAX: usize = RECORDS_OF_COMMANDS + RECORDS_OF_BUFFER;
 /// From here on no more commands are applied in one mutation.
-const RECORDS_FULL: usize = RECORDS_MAX - 2_000;
+const RECORDS_FULL: usize = RECORDS_OF_COMMANDS - 2_000;
 
 /// One mutation's view of the state, and what it wants changed.
 pub struct WriteSet<'tables> {

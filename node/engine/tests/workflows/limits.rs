@@ -37,6 +37,20 @@ fn a_history_over_its_limit_ends_the_workflow() {
 }
 
 #[test]
+fn a_history_that_just_reaches_its_limit_goes_on() {
+    let mut world = World::new();
+    // 1 started, 2 to 4 a workflow task, 5 and 6 markers.
+    set(&mut world, "limit.historyCount.error", "6");
+    world.start();
+    let task = world.task("q");
+    world
+        .complete(&task.token, vec![marker("a"), marker("b")])
+        .unwrap();
+    assert_eq!(world.runs()[0].next_event_id - 1, 6);
+    assert!(world.runs()[0].close.is_none(), "{}", world.told());
+}
+
+#[test]
 fn a_long_history_suggests_to_continue_as_new() {
     let mut world = World::new();
     set(&mut world, "limit.historyCount.suggestContinueAsNew", "5");

@@ -4,8 +4,10 @@
 
 mod chains;
 mod children;
+mod cost;
 mod holds;
 mod limits;
+mod long_history;
 mod memory;
 mod random_walk;
 mod starts;

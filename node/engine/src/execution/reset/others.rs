@@ -124,6 +124,9 @@ impl Execution<'_, '_> {
     /// Asks again for what has no answer, after the base's later events were applied again.
     pub(super) fn send_again(&mut self, others: Others) -> Result<(), Stop> {
         for (initiated_event_id, pending) in others.children {
+            if self.set.is_full() {
+                return Err(too_much());
+            }
             let child = self.child(initiated_event_id)?;
             let Some(child) = child.filter(|child| child.run_id.is_empty()) else {
                 continue;
@@ -133,6 +136,9 @@ impl Execution<'_, '_> {
             self.send(initiated_event_id, MessageBody::StartChild(Box::new(start)));
         }
         for (initiated_event_id, initiated) in others.signals {
+            if self.set.is_full() {
+                return Err(too_much());
+            }
             let Some(namespace) = self.namespace_named(&initiated.namespace)? else {
                 continue;
             };
@@ -146,6 +152,9 @@ impl Execution<'_, '_> {
             self.initiate_external(pending, MessageBody::SignalExternal(Box::new(message)));
         }
         for (initiated_event_id, initiated) in others.cancels {
+            if self.set.is_full() {
+                return Err(too_much());
+            }
             let Some(namespace) = self.namespace_named(&initiated.namespace)? else {
                 continue;
             };

@@ -8,7 +8,7 @@ use crate::proto::Proto;
 use crate::reply::Fault;
 use crate::search_attribute::unsets;
 use crate::time::{Span, Timestamp};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use steadfast_proto::temporal::common::v1::Payload;
 use steadfast_proto::temporal::enums::v1::EventType;
 use steadfast_proto::temporal::history::v1::{
@@ -20,6 +20,10 @@ pub(super) type Activities = BTreeMap<i64, WaitingActivity>;
 /// Timers that have neither fired nor been canceled: id and time, by started event id.
 pub(super) type Timers = BTreeMap<i64, (String, Timestamp)>;
 
+/// Request ids that a reset takes over, the newest: each is a record, and a reset is one mutation. A
+/// call that is repeated so much later is not recognized in the new run.
+const REQUESTS_MAX: usize = 8_000;
+
 /// What has begun and not ended at a point of a history.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
@@ -27,6 +31,20 @@ pub(super) struct Pending {
     pub(super) timers: Timers,
     pub(super) task: Option<PendingTask>,
     pub(super) others: Others,
+    /// The newest request ids, oldest first: what each made, and the event's id.
+    requests: VecDeque<(String, EventType, i64)>,
+}
+
+impl Pending {
+    fn note_request(&mut self, request_id: String, made: EventType, event_id: i64) {
+        if request_id.is_empty() {
+            return;
+        }
+        if self.requests.len() == REQUESTS_MAX {
+            self.requests.pop_front();
+        }
+        self.requests.push_back((request_id, made, event_id));
+    }
 }
 
 /// A workflow task without its end.
@@ -130,14 +148,14 @@ impl Execution<'_, '_> {
             Attributes::WorkflowExecutionSignaledEventAttributes(signal) => {
                 self.run.signal_count += 1;
                 let made = EventType::WorkflowExecutionSignaled;
-                self.remember_request(&signal.request_id, made, id);
+                pending.note_request(signal.request_id, made, id);
             }
             Attributes::WorkflowExecutionCancelRequestedEventAttributes(_) => {
                 self.run.cancel_requested = true;
             }
             Attributes::WorkflowExecutionOptionsUpdatedEventAttributes(updated) => {
                 let made = EventType::WorkflowExecutionOptionsUpdated;
-                self.remember_request(&updated.attached_request_id, made, id);
+                pending.note_request(updated.attached_request_id, made, id);
             }
             Attributes::UpsertWorkflowSearchAttributesEventAttributes(upserted) => {
                 let fields = upserted
@@ -163,6 +181,13 @@ impl Execution<'_, '_> {
             other => pending.others.replay(id, other, event.user_metadata),
         }
         Ok(())
+    }
+
+    /// Remembers the request ids that the shared history holds, but for the oldest of very many.
+    pub(super) fn restore_requests(&mut self, pending: &mut Pending) {
+        for (request_id, made, event_id) in std::mem::take(&mut pending.requests) {
+            self.remember_request(&request_id, made, event_id);
+        }
     }
 
     fn replay_completed_task(&mut self, id: i64, completed: &WorkflowTaskCompletedEventAttributes) {

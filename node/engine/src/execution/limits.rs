@@ -2,6 +2,7 @@
 
 use super::{Closing, Execution, HISTORY_SERVICE, TaskFailure};
 use crate::event::{Attributes, NewEvent};
+use crate::limits::BUFFERED_EVENTS_MAX;
 use crate::reply::Fault;
 use steadfast_proto::temporal::enums::v1::{WorkflowExecutionStatus, WorkflowTaskFailedCause};
 use steadfast_proto::temporal::history::v1::WorkflowExecutionTerminatedEventAttributes;
@@ -9,7 +10,9 @@ use steadfast_proto::temporal::history::v1::WorkflowExecutionTerminatedEventAttr
 impl Execution<'_, '_> {
     /// A full buffer fails the started workflow task, so that the events get their ids.
     pub(super) fn check_buffer_limit(&mut self) -> Result<(), Fault> {
-        let full = self.run.buffered_count >= self.set.limits().buffered_events_max;
+        // An older version of the rules let the configuration ask for more.
+        let most = self.set.limits().buffered_events_max;
+        let full = self.run.buffered_count >= most.min(BUFFERED_EVENTS_MAX.into());
         if !self.buffered_here || !full || !self.has_started_workflow_task() {
             return Ok(());
         }

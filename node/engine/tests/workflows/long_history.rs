@@ -6,17 +6,20 @@ use crate::story::{command, complete_workflow, marker, timer};
 use crate::world::World;
 use prost::Message;
 use std::collections::BTreeMap;
+use steadfast_engine::id::{NamespaceNumber, RunRef};
 use steadfast_engine::limits::BUFFERED_EVENTS_MAX;
 use steadfast_engine::mutation::Mutation;
 use steadfast_engine::proto::Proto;
 use steadfast_engine::read::history::{self, HistoryPage, PAGE_BATCHES_MAX, PAGE_BYTES_MAX};
-use steadfast_engine::tables::{Changes, Run};
+use steadfast_engine::tables::{Changes, Record, Run, keys};
 use steadfast_engine::{Refusal, Reply};
 use steadfast_proto::temporal::command::v1::command::Attributes;
 use steadfast_proto::temporal::command::v1::{Command, ScheduleActivityTaskCommandAttributes};
 use steadfast_proto::temporal::common::v1::{ActivityType, Payload, Payloads};
 use steadfast_proto::temporal::enums::v1::{CommandType, EventType};
+use steadfast_proto::temporal::history::v1::history_event::Attributes as EventAttributes;
 use steadfast_proto::temporal::history::v1::{History, HistoryEvent};
+use steadfast_proto::temporal::taskqueue::v1::TaskQueue;
 use steadfast_proto::temporal::workflowservice::v1 as wire;
 
 const EVENTS: i64 = 1_000_000;
@@ -75,7 +78,7 @@ fn round(world: &mut World, number: &mut u64) -> Costs {
     costs
 }
 
-/// Reads a whole history in pages; gives its event ids in the order read, and the largest page.
+/// Reads a whole history in pages, each bounded in records and bytes; gives the event ids as read.
 fn read(world: &World, next: i64, page_of: impl Fn(&Counted<'_>, i64) -> HistoryPage) -> Vec<i64> {
     let (mut next, mut ids) = (Some(next), Vec::new());
     while let Some(from) = next {
@@ -148,13 +151,13 @@ fn a_run_grows_to_a_million_events_and_each_append_and_page_costs_the_same() {
 }
 
 fn run_length(world: &World) -> i64 {
-    let key = steadfast_engine::tables::keys::run_key(&steadfast_engine::id::RunRef {
-        namespace: steadfast_engine::id::NamespaceNumber(2),
+    let key = keys::run_key(&RunRef {
+        namespace: NamespaceNumber(2),
         workflow_id: "main".into(),
         number: 1,
     });
     match world.memory.0.get(&key).map(|record| &**record) {
-        Some(steadfast_engine::tables::Record::Run(run)) => run.next_event_id,
+        Some(Record::Run(run)) => run.next_event_id,
         other => panic!("{other:?}"),
     }
 }
@@ -201,7 +204,7 @@ fn signals(world: &mut World, count: u64) {
 }
 
 fn activity(id: usize) -> Command {
-    let queue = steadfast_proto::temporal::taskqueue::v1::TaskQueue {
+    let queue = TaskQueue {
         name: "q".into(),
         ..Default::default()
     };
@@ -221,14 +224,11 @@ fn activity(id: usize) -> Command {
 /// Names of the signals of the newest run, in order.
 fn signal_names(world: &World) -> Vec<String> {
     let run = newest(world);
-    let name = |event: HistoryEvent| {
-        match event.attributes {
-        Some(
-            steadfast_proto::temporal::history::v1::history_event::Attributes::
-                WorkflowExecutionSignaledEventAttributes(signal),
-        ) => Some(signal.signal_name),
+    let name = |event: HistoryEvent| match event.attributes {
+        Some(EventAttributes::WorkflowExecutionSignaledEventAttributes(signal)) => {
+            Some(signal.signal_name)
+        }
         Some(_) | None => None,
-    }
     };
     let events = world.history(&run.run).0;
     events.into_iter().filter_map(name).collect()
@@ -347,4 +347,44 @@ fn a_reset_with_very_many_pending_timers_is_refused_and_changes_nothing() {
         "{refused}"
     );
     assert_eq!((world.runs().len(), run(&world).close.is_none()), (1, true));
+}
+
+#[test]
+fn the_default_limits_end_a_run_with_the_first_transaction_that_passes_them() {
+    let mut world = World::without_checks();
+    world.start();
+    // 1 started, 2 scheduled; each round 3 and the markers.
+    while run(&world).close.is_none() {
+        let task = world.task("q");
+        world.signal("wake").unwrap();
+        let markers = (0..1_000).map(|_| marker("m")).collect();
+        world.complete(&task.token, markers).unwrap();
+    }
+    let ended = run(&world);
+    assert_eq!(terminated(&world), "Workflow history count exceeds limit.");
+    let length = ended.next_event_id - 1;
+    assert!((51_202..=52_300).contains(&length), "{length} events");
+
+    let mut world = World::without_checks();
+    world.start();
+    let mut signals = 0;
+    while run(&world).close.is_none() {
+        large_signal(&mut world, 1024 * 1024);
+        signals += 1;
+    }
+    // Fifty of them are, with their envelopes, more than 50 MiB.
+    assert_eq!(signals, 50);
+    assert_eq!(terminated(&world), "Workflow history size exceeds limit.");
+    world.check();
+}
+
+/// Why the newest run was terminated.
+fn terminated(world: &World) -> String {
+    let run = newest(world);
+    let last = history::event(&world.memory, &run, run.next_event_id - 1).unwrap();
+    let last = History::decode(last).unwrap().events.pop().unwrap();
+    match last.attributes {
+        Some(EventAttributes::WorkflowExecutionTerminatedEventAttributes(end)) => end.reason,
+        other => panic!("{other:?}"),
+    }
 }

@@ -14,10 +14,14 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use steadfast_engine::transition::TABLES;
 
+#[expect(dead_code, reason = "only long histories count what they cost")]
+#[path = "workflows/cost.rs"]
+mod cost;
 #[path = "workflows/memory.rs"]
 mod memory;
 #[path = "verbs/verbs.rs"]
 mod verbs;
+#[expect(dead_code, reason = "only long histories need a world without checks")]
 #[path = "workflows/world.rs"]
 mod world;
 

@@ -5,45 +5,32 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that fails panics")]
 
-#[path = "seam/cluster.rs"]
-mod cluster;
 #[path = "seam/safety.rs"]
 mod safety;
-#[path = "seam/trace.rs"]
-mod trace;
 #[path = "seam/worker.rs"]
 mod worker;
 
-use cluster::{Cluster, eventually};
 use std::future::Future;
 use std::time::Duration;
+use steadfast_jepsen::simulation::{self, Cluster, Recording, Trace, eventually};
 use steadfast_proto::temporal::enums::v1::EventType;
 use steadfast_storage::disk::CrashLoss;
-use tokio::runtime::{Builder, RngSeed};
 use tokio::time::sleep;
-use trace::Trace;
 use worker::{Client, event_types, history};
 
 const HOUR: i64 = 3_600_000_000_000;
 
-/// Runs a story on one thread in virtual time; gives its trace.
+/// Tells a story in virtual time; gives its trace.
 fn told<F: Future<Output = ()>>(seed: u64, story: impl FnOnce(Trace) -> F) -> String {
-    let runtime = Builder::new_current_thread()
-        .enable_all()
-        .start_paused(true)
-        .rng_seed(RngSeed::from_bytes(&seed.to_le_bytes()))
-        .build()
-        .unwrap();
-    runtime.block_on(async {
-        let trace = Trace::begin();
-        let _traced = tracing::dispatcher::set_default(&trace.subscriber());
-        story(trace.clone()).await;
-        trace.text()
-    })
+    simulation::told(seed, Recording::Kept, story).1
+}
+
+async fn three(seed: u64, trace: &Trace) -> Cluster {
+    Cluster::start(seed, 3, trace).await.unwrap()
 }
 
 fn has(cluster: &Cluster, workflow_id: &str, event: EventType, times: usize) -> Option<()> {
-    let shards: Vec<_> = cluster.shards.lock().unwrap().values().cloned().collect();
+    let shards = cluster.doors().shards();
     let seen = |shard| {
         let events = history(shard, workflow_id).map(|history| event_types(&history));
         events
@@ -59,8 +46,8 @@ fn has(cluster: &Cluster, workflow_id: &str, event: EventType, times: usize) -> 
 /// An order of two activities. The leader crashes after the first, with writes that were not
 /// synced; the next leader is cut off during the second.
 async fn order(seed: u64, trace: Trace) {
-    let mut cluster = Cluster::three(seed, &trace).await;
-    let client = Client::new(cluster.shards.clone(), &trace);
+    let mut cluster = three(seed, &trace).await;
+    let client = Client::new(cluster.doors().clone(), &trace);
     client.work();
     client.start("order", "order").await;
     client.start("timer", "timer").await;
@@ -81,16 +68,16 @@ async fn order(seed: u64, trace: Trace) {
     };
     let crashed = cluster.crash(first, loss).await;
     let second = cluster.leader(None).await;
-    cluster.restart(crashed).await;
+    cluster.restart(crashed).await.unwrap();
 
     sleep(Duration::from_millis(500)).await;
     cluster.isolate(second);
-    trace.line(&format!("{second} is cut off"));
+    trace.line(|| format!("{second} is cut off"));
     let third = cluster.leader(Some(second)).await;
     assert_ne!(third, second);
     sleep(Duration::from_secs(2)).await;
     cluster.heal();
-    trace.line("healed");
+    trace.line(|| "healed".into());
 
     eventually("the order completes", || {
         has(&cluster, "order", EventType::WorkflowExecutionCompleted, 1)
@@ -181,8 +168,8 @@ enum Wrong {
 
 /// A timer of five seconds, while clocks are wrong. Tells whether a wrong one led.
 async fn timer(seed: u64, wrong: Wrong, wrong_by: i64, trace: Trace) -> bool {
-    let mut cluster = Cluster::three(seed, &trace).await;
-    let client = Client::new(cluster.shards.clone(), &trace);
+    let mut cluster = three(seed, &trace).await;
+    let client = Client::new(cluster.doors().clone(), &trace);
     client.work();
     let leader = cluster.leader(None).await;
     let (one, other) = (leader % 3 + 1, (leader + 1) % 3 + 1);
@@ -203,7 +190,7 @@ async fn timer(seed: u64, wrong: Wrong, wrong_by: i64, trace: Trace) -> bool {
     sleep(Duration::from_secs(1)).await;
     let crashed = cluster.crash(leader, CrashLoss::AllUnsynced).await;
     let next = cluster.leader(None).await;
-    cluster.restart(crashed).await;
+    cluster.restart(crashed).await.unwrap();
     eventually("the timer fires", || {
         has(&cluster, "timer", EventType::TimerFired, 1)
     })

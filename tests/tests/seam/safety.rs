@@ -1,9 +1,7 @@
 //! Safety (design D4): replicas that hold different states, a full disk, an orderly end.
 
-use crate::cluster::{Cluster, eventually};
-use crate::trace::Trace;
 use crate::worker::{Client, event_types, history};
-use crate::{equal, has, told};
+use crate::{equal, has, three, told};
 use std::time::Duration;
 use steadfast::shard::{Class, Shard, Unavailable};
 use steadfast::telemetry::Page;
@@ -11,6 +9,7 @@ use steadfast_engine::id::NamespaceNumber;
 use steadfast_engine::read::namespace;
 use steadfast_engine::tables::keys::{prefix_end, visibility_prefix};
 use steadfast_engine::{Mutation, Tables};
+use steadfast_jepsen::simulation::{Cluster, Trace, eventually};
 use steadfast_proto::temporal::enums::v1::EventType;
 use steadfast_storage::disk::CrashLoss;
 use tokio::time::sleep;
@@ -20,8 +19,8 @@ const MARKED: Duration = Duration::from_secs(40);
 
 /// A cluster in which the workflow `order` has completed and a mark was made.
 async fn with_order(seed: u64, trace: &Trace) -> (Cluster, Client) {
-    let cluster = Cluster::three(seed, trace).await;
-    let client = Client::new(cluster.shards.clone(), trace);
+    let cluster = three(seed, trace).await;
+    let client = Client::new(cluster.doors().clone(), trace);
     client.work();
     client.start("order", "order").await;
     eventually("the order completes", || {
@@ -33,7 +32,7 @@ async fn with_order(seed: u64, trace: &Trace) -> (Cluster, Client) {
 }
 
 fn shard(cluster: &Cluster, id: u64) -> Shard {
-    cluster.shards.lock().unwrap()[&id].clone()
+    cluster.doors().get(id).unwrap().shard
 }
 
 fn listed(shard: &Shard) -> usize {
@@ -141,7 +140,7 @@ async fn split(seed: u64, trace: Trace) {
         Err(Unavailable::StatesDiffer)
     );
     assert!(!leading.is_sound(), "not ready");
-    cluster.restart(crashed).await;
+    cluster.restart(crashed).await.unwrap();
     eventually("the wrong one is rebuilt", || {
         (metric(&shard(&cluster, wrong), "rebuilds_total") == 1).then_some(())
     })
@@ -197,7 +196,7 @@ async fn orderly(seed: u64, trace: Trace) {
     let leader = cluster.leader(None).await;
     let applied = shard(&cluster, leader).store().applied().unwrap().index;
     let stopped = cluster.stop_one(leader).await;
-    cluster.restart(stopped).await;
+    cluster.restart(stopped).await.unwrap();
     let at_rest = shard(&cluster, leader).store().digests()[0].position.index;
     assert!(at_rest > applied, "{at_rest} is before {applied}");
     cluster.stop().await;

@@ -1,7 +1,5 @@
 //! A client and a worker that find the leader themselves, as the forward layer does for real ones.
 
-use crate::cluster::Shards;
-use crate::trace::Trace;
 use prost::Message;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -13,6 +11,7 @@ use steadfast_engine::mutation::{ActivityTarget, TaskToken};
 use steadfast_engine::read::history::{PAGE_BATCHES_MAX, forward};
 use steadfast_engine::read::{StoredRun, namespace, resolve, run};
 use steadfast_engine::{Mutation, Refusal, Reply};
+use steadfast_jepsen::simulation::{Doors, Trace};
 use steadfast_proto::temporal::command::v1::command::Attributes;
 use steadfast_proto::temporal::command::v1::{
     Command, CompleteWorkflowExecutionCommandAttributes, ScheduleActivityTaskCommandAttributes,
@@ -84,23 +83,22 @@ pub(crate) struct Done {
 /// Clones are the same.
 #[derive(Clone)]
 pub(crate) struct Client {
-    shards: Shards,
+    doors: Doors,
     trace: Trace,
     pub(crate) done: Arc<Mutex<Done>>,
 }
 
 impl Client {
-    pub(crate) fn new(shards: Shards, trace: &Trace) -> Client {
+    pub(crate) fn new(doors: Doors, trace: &Trace) -> Client {
         Client {
-            shards,
+            doors,
             trace: trace.clone(),
             done: Arc::default(),
         }
     }
 
     fn leader(&self) -> Option<Shard> {
-        let shards = self.shards.lock().unwrap();
-        shards.values().find(|shard| shard.is_leader()).cloned()
+        self.doors.leader()
     }
 
     async fn propose(&self, class: Class, mutation: Mutation) -> Result<Reply, Refusal> {
@@ -108,7 +106,7 @@ impl Client {
             if let Some(leader) = self.leader() {
                 match leader.propose(class, mutation.clone()).await {
                     Ok(answer) => return answer,
-                    Err(unavailable) => self.trace.line(&format!("client: {unavailable}")),
+                    Err(unavailable) => self.trace.line(|| format!("client: {unavailable}")),
                 }
             }
             sleep(PAUSE).await;
@@ -196,7 +194,7 @@ impl Client {
             // A node that is on its way out answers at once: never without a pause.
             Ok(Some(Polled::Query(_)) | None) => sleep(PAUSE).await,
             Err(unavailable) => {
-                self.trace.line(&format!("worker: {unavailable}"));
+                self.trace.line(|| format!("worker: {unavailable}"));
                 sleep(PAUSE).await;
             }
         }
@@ -219,7 +217,7 @@ impl Client {
             request: request.into(),
         };
         if let Err(refusal) = self.propose(Class::Drains, mutation).await {
-            self.trace.line(&format!("worker: {refusal}"));
+            self.trace.line(|| format!("worker: {refusal}"));
         }
     }
 
@@ -250,7 +248,7 @@ impl Client {
             *done.begun.entry(id.clone()).or_default() += 1;
         }
         self.trace
-            .line(&format!("worker: activity {id}, attempt {}", token.attempt));
+            .line(|| format!("worker: activity {id}, attempt {}", token.attempt));
         sleep(WORK).await;
         let request = wire::RespondActivityTaskCompletedRequest {
             identity: "worker".into(),
@@ -271,7 +269,7 @@ impl Client {
                     .entry(id)
                     .or_default() += 1
             }
-            Err(refusal) => self.trace.line(&format!("worker: {refusal}")),
+            Err(refusal) => self.trace.line(|| format!("worker: {refusal}")),
         }
     }
 }

@@ -1,0 +1,296 @@
+//! Three or five whole nodes and what can be done to their machines.
+
+use super::network::SimulatedNetwork;
+use super::trace::Trace;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use steadfast::clock::SimulatedClock;
+use steadfast::entropy::SeededEntropy;
+use steadfast::node::{Node, NodeOptions, Seams, StartError, Threads};
+use steadfast::shard::{Seed, Shard};
+use steadfast_engine::Timestamp;
+use steadfast_raft::Timing;
+use steadfast_storage::disk::{CrashLoss, SimulatedDisk};
+use steadfast_storage::state::MemoryIndexFactory;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+/// 2026-01-01.
+const WALL: Timestamp = Timestamp(1_767_225_600_000_000_000);
+const PATIENCE: Duration = Duration::from_secs(120);
+
+#[derive(Debug)]
+struct Machine {
+    node: Node,
+    disk: SimulatedDisk,
+    clock: Arc<SimulatedClock>,
+}
+
+/// How callers reach a running node.
+#[derive(Debug, Clone)]
+pub struct Door {
+    /// The node's shard.
+    pub shard: Shard,
+    /// Cancelled when the machine is gone: no answer comes out any more.
+    pub life: CancellationToken,
+}
+
+/// The doors of all running nodes, by node. Clones are the same.
+#[derive(Debug, Clone, Default)]
+pub struct Doors(Arc<Mutex<BTreeMap<u64, Door>>>);
+
+impl Doors {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Door>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The door of a node, while it runs.
+    #[must_use]
+    pub fn get(&self, id: u64) -> Option<Door> {
+        self.lock().get(&id).cloned()
+    }
+
+    /// All doors, in the order of the nodes' numbers.
+    #[must_use]
+    pub fn all(&self) -> Vec<Door> {
+        self.lock().values().cloned().collect()
+    }
+
+    /// The shards of all running nodes, in the order of their numbers.
+    #[must_use]
+    pub fn shards(&self) -> Vec<Shard> {
+        self.lock()
+            .values()
+            .map(|door| door.shard.clone())
+            .collect()
+    }
+
+    /// The shard of a node that says it leads.
+    #[must_use]
+    pub fn leader(&self) -> Option<Shard> {
+        self.shards().into_iter().find(Shard::is_leader)
+    }
+
+    fn close(&self, id: u64) {
+        if let Some(door) = self.lock().remove(&id) {
+            door.life.cancel();
+        }
+    }
+}
+
+/// Nodes on machines that can be crashed, stopped, cut off and started again.
+#[derive(Debug)]
+pub struct Cluster {
+    seed: u64,
+    size: u64,
+    trace: Trace,
+    network: SimulatedNetwork,
+    machines: BTreeMap<u64, Machine>,
+    doors: Doors,
+    lives: u64,
+}
+
+fn name(id: u64) -> String {
+    format!("n{id}")
+}
+
+/// Polls until there is something.
+///
+/// # Panics
+/// When there is nothing for two (virtual) minutes.
+pub async fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < until, "not in time: {what}");
+        sleep(Duration::from_millis(10)).await;
+    }
+}
+
+impl Cluster {
+    /// Starts so many nodes, on a perfect network and with right clocks.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn start(seed: u64, size: u64, trace: &Trace) -> Result<Cluster, StartError> {
+        let mut cluster = Cluster {
+            seed,
+            size,
+            trace: trace.clone(),
+            network: SimulatedNetwork::new(seed, trace),
+            machines: BTreeMap::new(),
+            doors: Doors::default(),
+            lives: 0,
+        };
+        for id in 1..=size {
+            let clock = Arc::new(SimulatedClock::new(WALL));
+            let disk = SimulatedDisk::new();
+            cluster.restart(Crashed { id, disk, clock }).await?;
+        }
+        Ok(cluster)
+    }
+
+    /// A machine comes back, or for the first time.
+    ///
+    /// # Errors
+    /// [`StartError`], for instance since its disk is damaged.
+    pub async fn restart(&mut self, crashed: Crashed) -> Result<(), StartError> {
+        let Crashed { id, disk, clock } = crashed;
+        self.trace.line(|| format!("start of {id}"));
+        self.lives += 1;
+        let disk = self.trace.disk(id, disk);
+        let options = NodeOptions {
+            node_id: id,
+            cluster_name: "simulation".into(),
+            data_dir: "/data".into(),
+            advertise_raft_address: name(id),
+            advertise_grpc_address: format!("grpc-{id}"),
+            initial_members: (1..=self.size).map(|id| (id, name(id))).collect(),
+            seed: Seed::default(),
+            ..NodeOptions::default()
+        };
+        let entropy = self.seed.wrapping_mul(1_000_003) + self.lives;
+        let seams = Seams {
+            clock: clock.clone(),
+            entropy: Arc::new(SeededEntropy::new(entropy)),
+            disk: Arc::new(disk.clone()),
+            // What an index keeps in memory goes with the machine.
+            index: Arc::new(MemoryIndexFactory::new()),
+            transport: self.network.transport(&name(id)),
+            threads: Threads::Inline,
+            timing: Timing::default(),
+        };
+        let node = Node::start_with(options, seams).await?;
+        self.network.listen(&name(id), node.raft().inbound());
+        let door = Door {
+            shard: node.shard().clone(),
+            life: CancellationToken::new(),
+        };
+        self.doors.lock().insert(id, door);
+        self.machines.insert(id, Machine { node, disk, clock });
+        Ok(())
+    }
+
+    /// How callers reach the nodes.
+    #[must_use]
+    pub fn doors(&self) -> &Doors {
+        &self.doors
+    }
+
+    /// The network, to make it worse.
+    #[must_use]
+    pub fn network(&self) -> &SimulatedNetwork {
+        &self.network
+    }
+
+    /// Waits for a node that leads.
+    pub async fn leader(&self, except: Option<u64>) -> u64 {
+        eventually("a leader", || {
+            let serves = |(id, machine): (&u64, &Machine)| {
+                (Some(*id) != except && machine.node.shard().is_leader()).then_some(*id)
+            };
+            self.machines.iter().find_map(serves)
+        })
+        .await
+    }
+
+    /// The power of one machine fails, or (with [`CrashLoss::Nothing`]) its process is killed.
+    ///
+    /// # Panics
+    /// When the machine does not run.
+    pub async fn crash(&mut self, id: u64, loss: CrashLoss) -> Crashed {
+        self.trace.line(|| format!("crash of {id}, {loss:?}"));
+        let Machine { node, disk, clock } = self.take(id);
+        let disk = disk.crash(loss);
+        self.network.remove(&name(id));
+        node.shard().stop();
+        node.shard().store().stop();
+        node.raft().shutdown().await;
+        Crashed { id, disk, clock }
+    }
+
+    /// One machine is switched off in order.
+    ///
+    /// # Panics
+    /// When the machine does not run.
+    pub async fn stop_one(&mut self, id: u64) -> Crashed {
+        self.trace.line(|| format!("stop of {id}"));
+        let Machine { node, disk, clock } = self.take(id);
+        node.stop().await;
+        self.network.remove(&name(id));
+        let disk = disk.crash(CrashLoss::AllUnsynced);
+        Crashed { id, disk, clock }
+    }
+
+    fn take(&mut self, id: u64) -> Machine {
+        self.doors.close(id);
+        let machine = self.machines.remove(&id);
+        machine.expect("only a running machine is crashed or stopped")
+    }
+
+    /// Why a node cannot go on, as soon as it cannot.
+    ///
+    /// # Panics
+    /// When it still can after two (virtual) minutes.
+    pub async fn failed(&self, id: u64) -> String {
+        let failed = timeout(PATIENCE, self.machines[&id].node.failed()).await;
+        failed.expect("the node fails in time")
+    }
+
+    /// Leaves so many bytes free on a disk.
+    pub fn fill_disk(&self, id: u64, free: u64) {
+        let disk = &self.machines[&id].disk;
+        let used: u64 = disk.files().iter().map(|(_, bytes)| bytes).sum();
+        disk.set_capacity(used + free);
+    }
+
+    /// Cuts a node off, in both directions.
+    pub fn isolate(&self, id: u64) {
+        for other in (1..=self.size).filter(|other| *other != id) {
+            self.network.cut(&name(id), &name(other));
+            self.network.cut(&name(other), &name(id));
+        }
+    }
+
+    /// Mends all links.
+    pub fn heal(&self) {
+        self.network.heal();
+    }
+
+    /// Makes one wall clock jump, by some nanoseconds.
+    pub fn jump_clock(&self, id: u64, nanos: i64) {
+        self.machines[&id].clock.jump(nanos);
+    }
+
+    /// The shards of all nodes, in the order of their numbers.
+    ///
+    /// # Panics
+    /// When one of them does not run.
+    #[must_use]
+    pub fn all(&self) -> Vec<Shard> {
+        let all = self.doors.shards();
+        assert_eq!(all.len() as u64, self.size, "all nodes run");
+        all
+    }
+
+    /// Ends all nodes.
+    pub async fn stop(self) {
+        for (id, machine) in self.machines {
+            self.doors.close(id);
+            machine.node.shard().stop();
+            machine.node.shard().store().stop();
+            machine.node.raft().shutdown().await;
+        }
+    }
+}
+
+/// What is left of a machine without power.
+#[derive(Debug)]
+pub struct Crashed {
+    id: u64,
+    disk: SimulatedDisk,
+    clock: Arc<SimulatedClock>,
+}

@@ -52,9 +52,13 @@ use steadfast_engine::{Mutation, Reply};
 use steadfast_proto::internal::admin::v1::admin_service_server::AdminServiceServer;
 use steadfast_proto::temporal::common::v1::WorkerVersionCapabilities;
 use steadfast_proto::temporal::enums::v1::NamespaceState;
-use steadfast_proto::temporal::operatorservice::v1::operator_service_server::OperatorServiceServer;
+use steadfast_proto::temporal::operatorservice::v1::operator_service_server::{
+    OperatorService, OperatorServiceServer,
+};
 use steadfast_proto::temporal::taskqueue::v1::PollerInfo;
-use steadfast_proto::temporal::workflowservice::v1::workflow_service_server::WorkflowServiceServer;
+use steadfast_proto::temporal::workflowservice::v1::workflow_service_server::{
+    WorkflowService, WorkflowServiceServer,
+};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 use tonic::Status;
@@ -144,6 +148,13 @@ pub async fn serve(
         )
         .await?;
     Ok(())
+}
+
+/// The services of a node as they take decoded requests, without a port, without forwarding: for a
+/// simulation, whose clients find the leader themselves.
+#[must_use]
+pub fn services(shard: Shard) -> impl WorkflowService + OperatorService + Clone {
+    Service(Arc::new(Api { shard }))
 }
 
 /// What all handlers work with.

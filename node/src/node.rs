@@ -225,7 +225,7 @@ impl Node {
             &directory.log_dir(),
             LogOptions::default(),
         )?;
-        threads_end.push(run_writer(seams.threads, writer)?);
+        threads_end.push(run_writer(&seams, writer)?);
         let state_options = StateOptions::new(grouping);
         let (store, keeper) = StateStore::<StateRecord>::open(
             seams.disk.clone(),
@@ -484,9 +484,9 @@ fn raft_runtime() -> io::Result<Runtime> {
 
 type End = tokio::sync::oneshot::Receiver<()>;
 
-fn run_writer(threads: Threads, writer: LogWriter) -> io::Result<End> {
+fn run_writer(seams: &Seams, writer: LogWriter) -> io::Result<End> {
     let (ends, end) = tokio::sync::oneshot::channel::<()>();
-    match threads {
+    match seams.threads {
         Threads::Real => {
             thread::Builder::new()
                 .name("log".to_owned())
@@ -496,8 +496,9 @@ fn run_writer(threads: Threads, writer: LogWriter) -> io::Result<End> {
                 })?;
         }
         Threads::Inline => {
+            let disk = seams.disk.clone();
             tokio::spawn(async move {
-                writer.run_on_task(|| Duration::from_micros(500)).await;
+                writer.run_on_task(|| disk.sync_takes()).await;
                 drop(ends);
             });
         }

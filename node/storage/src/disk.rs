@@ -14,6 +14,7 @@ use std::fmt::Debug;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A file system, as far as the log and the state files need one.
 pub trait Disk: Send + Sync + Debug {
@@ -37,6 +38,11 @@ pub trait Disk: Send + Sync + Debug {
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
     /// Bytes free for us and bytes in all on the device that holds `dir`.
     fn space(&self, dir: &Path) -> io::Result<Space>;
+    /// How long a sync would take, on a disk whose calls return at once: a writer that must not block
+    /// its thread sleeps so long instead. Zero on a disk that blocks by itself.
+    fn sync_takes(&self) -> Duration {
+        Duration::ZERO
+    }
     /// Takes a lock on a file, creating it when needed, and holds it until the guard is dropped or
     /// the process ends. Fails with [`io::ErrorKind::WouldBlock`] when somebody else holds it.
     fn lock(&self, path: &Path) -> io::Result<Box<dyn DiskLock>>;

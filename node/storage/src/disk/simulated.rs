@@ -13,6 +13,7 @@ use std::fmt::{self, Debug};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// Gets one line of text for each call, in order.
 pub type Trace = Arc<dyn Fn(&str) + Send + Sync>;
@@ -110,6 +111,11 @@ impl SimulatedDisk {
     pub fn fail_sync(&self, nth: u64) {
         let mut contents = self.lock_contents();
         contents.failing_sync = Some(contents.counts.syncs + nth.max(1));
+    }
+
+    /// Makes syncs take so long, until the next crash.
+    pub fn set_sync_takes(&self, takes: Duration) {
+        self.lock_contents().sync_takes = takes;
     }
 
     /// Bounds the bytes of all files together.
@@ -267,6 +273,10 @@ impl Disk for SimulatedDisk {
             free,
             total: contents.capacity,
         })
+    }
+
+    fn sync_takes(&self) -> Duration {
+        self.lock_contents().sync_takes
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn DiskLock>> {

@@ -4,6 +4,10 @@ use super::DiskCounts;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// A sync of a good disk.
+pub(super) const SYNC_TAKES: Duration = Duration::from_micros(500);
 
 /// What a name stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +54,7 @@ pub(super) struct Contents {
     pub(super) capacity: u64,
     pub(super) power_cut: Option<u64>,
     pub(super) failing_sync: Option<u64>,
+    pub(super) sync_takes: Duration,
     next_file: u64,
 }
 
@@ -66,6 +71,7 @@ impl Contents {
             capacity: 1 << 40,
             power_cut: None,
             failing_sync: None,
+            sync_takes: SYNC_TAKES,
             next_file: 0,
         }
     }

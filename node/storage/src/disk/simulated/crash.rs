@@ -1,7 +1,7 @@
 //! What is left after a crash.
 
 use super::CrashLoss;
-use super::contents::{Contents, FileChange, FileContents, Node, apply, write_into};
+use super::contents::{Contents, FileChange, FileContents, Node, SYNC_TAKES, apply, write_into};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The unit in which a device writes: a torn write ends between two of them.
@@ -57,6 +57,7 @@ impl Contents {
         self.locks.clear();
         self.power_cut = None;
         self.failing_sync = None;
+        self.sync_takes = SYNC_TAKES;
         self.life += 1;
     }
 

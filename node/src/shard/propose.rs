@@ -15,7 +15,7 @@ use steadfast_engine::id::{PollId, QueueKey, Reservation};
 use steadfast_engine::mutation::ProposalId;
 use steadfast_raft::ProposeError;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 /// Entries on their way. More would only make batches smaller: with one in the disk, one on the
 /// wire and one in apply, all are busy.
@@ -24,6 +24,10 @@ const ENTRIES_IN_FLIGHT: usize = 4;
 const GATHERED: usize = ENTRY_MUTATIONS / 2;
 /// The longest that an item waits for more of them, or for the entry before it.
 const GATHERED_FOR: Duration = Duration::from_millis(5);
+
+/// A refused entry is told so late: polls would claim the same tasks again at once, and be refused
+/// again at once, for as long as this node leads without a majority that hears it.
+const REFUSED_PAUSE: Duration = Duration::from_millis(10);
 
 /// What the proposer loop takes.
 #[derive(Debug)]
@@ -196,7 +200,13 @@ pub(super) async fn run(core: &Core, mut queue: mpsc::UnboundedReceiver<Queued>)
             let Some(raft) = core.raft() else { continue };
             core.telemetry.entries.add(1);
             let proposed = raft.propose(&content);
-            entries.push(async move { (sequences, proposed.await) });
+            entries.push(async move {
+                let result = proposed.await;
+                if was_refused(&result) {
+                    sleep(REFUSED_PAUSE).await;
+                }
+                (sequences, result)
+            });
         }
     }
 }
@@ -204,6 +214,14 @@ pub(super) async fn run(core: &Core, mut queue: mpsc::UnboundedReceiver<Queued>)
 /// Whether only time keeps what is queued from going.
 fn waits<F>(entries: &FuturesUnordered<F>, queued: &[Queued]) -> bool {
     !queued.is_empty() && entries.len() < ENTRIES_IN_FLIGHT
+}
+
+/// Nothing was appended, and the next try may fare the same.
+fn was_refused(result: &Result<u64, ProposeError>) -> bool {
+    match result {
+        Err(ProposeError::NotLeader { .. } | ProposeError::Full | ProposeError::Stopped) => true,
+        Ok(_) | Err(ProposeError::TooLarge(_) | ProposeError::Unknown) => false,
+    }
 }
 
 /// Cuts what is queued into entries.

@@ -1,5 +1,11 @@
 //! Whole clusters under faults, and checkers of what must hold then.
 //!
-//! [`simulation`]: three or five nodes on one thread, everything drawn from one seed.
+//! [`simulation`]: three or five nodes on one thread, everything drawn from one seed. [`workload`]:
+//! clients and workers. [`operation`]: what they note. [`evidence`]: all that is left at the end.
+//! [`checkers`]: one file for each promise.
 
+pub mod checkers;
+pub mod evidence;
+pub mod operation;
 pub mod simulation;
+pub mod workload;

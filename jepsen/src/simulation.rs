@@ -4,12 +4,18 @@
 //! with the same contract takes its seat), threads.
 
 mod cluster;
+mod nemesis;
 mod network;
+mod swarm;
 mod trace;
+mod whole;
 
 pub use cluster::{Cluster, Crashed, Door, Doors, eventually};
+pub use nemesis::Nemesis;
 pub use network::{Conditions, SimulatedNetwork};
+pub use swarm::{FAULTS, Fault, Swarm};
 pub use trace::Trace;
+pub use whole::{Order, Verdict, simulate};
 
 use std::future::Future;
 use tokio::runtime::{Builder, RngSeed};

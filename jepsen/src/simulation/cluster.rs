@@ -2,6 +2,7 @@
 
 use super::network::SimulatedNetwork;
 use super::trace::Trace;
+use futures::FutureExt;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -240,6 +241,44 @@ impl Cluster {
         failed.expect("the node fails in time")
     }
 
+    /// The nodes that run and cannot go on, with the reason.
+    #[must_use]
+    pub fn failures(&self) -> Vec<(u64, String)> {
+        let failed = |(id, machine): (&u64, &Machine)| {
+            let reason = machine.node.failed().now_or_never()?;
+            Some((*id, reason))
+        };
+        self.machines.iter().filter_map(failed).collect()
+    }
+
+    /// How many nodes there are, running or not.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// The nodes that run.
+    #[must_use]
+    pub fn running(&self) -> Vec<u64> {
+        self.machines.keys().copied().collect()
+    }
+
+    /// The disk of a running node.
+    #[must_use]
+    pub fn disk(&self, id: u64) -> Option<&SimulatedDisk> {
+        self.machines.get(&id).map(|machine| &machine.disk)
+    }
+
+    /// What one node sends does not reach the other.
+    pub fn cut(&self, from: u64, to: u64) {
+        self.network.cut(&name(from), &name(to));
+    }
+
+    /// What one node sends to the other takes longer.
+    pub fn slow(&self, from: u64, to: u64, by: Duration) {
+        self.network.slow(&name(from), &name(to), by);
+    }
+
     /// Leaves so many bytes free on a disk.
     pub fn fill_disk(&self, id: u64, free: u64) {
         let disk = &self.machines[&id].disk;
@@ -290,7 +329,8 @@ impl Cluster {
 /// What is left of a machine without power.
 #[derive(Debug)]
 pub struct Crashed {
-    id: u64,
+    /// Which machine.
+    pub id: u64,
     disk: SimulatedDisk,
     clock: Arc<SimulatedClock>,
 }

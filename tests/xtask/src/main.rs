@@ -5,6 +5,7 @@ mod golden;
 mod licences;
 mod pitfalls;
 mod sdks;
+mod simulation;
 mod steps;
 
 use clap::{Parser, Subcommand};
@@ -57,6 +58,8 @@ enum Command {
     Golden(golden::GoldenArgs),
     /// Random mutations of the engine, its invariants checked
     ModelCheck(steps::ModelCheckArgs),
+    /// Whole clusters under faults on one thread, each from a seed, and what must hold then
+    Sim(simulation::SimArgs),
     /// Installs the official SDKs for the tests into the build directory
     Sdks,
     /// Each dependency's licence against the allowed list, and the exact pins
@@ -82,6 +85,7 @@ fn main() -> ExitCode {
         } => bench::run_endurance(workflows.unwrap_or(500_000)),
         Command::Bench { quick, .. } => bench::run(quick),
         Command::Pitfalls { numbers } => pitfalls::run(&numbers),
+        Command::Sim(args) => simulation::run(&args),
         Command::Sdks => sdks::install(),
         Command::CheckLicences => licences::check(),
     };

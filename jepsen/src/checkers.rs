@@ -1,0 +1,55 @@
+//! What must hold at the end of every simulation, one file each, named by what it holds.
+
+#[cfg(test)]
+mod planted;
+
+use crate::evidence::{Evidence, Violation};
+
+/// Finds what must not be.
+type Check = fn(&Evidence) -> Vec<String>;
+
+macro_rules! checkers {
+    ($($name:ident),* $(,)?) => {
+        $(mod $name;)*
+        /// All checkers, by name.
+        pub const ALL: &[(&str, Check)] = &[$((stringify!($name), $name::check)),*];
+    };
+}
+
+checkers! {
+    replicas_are_the_same,
+    one_leader_in_a_term,
+    event_ids_are_dense,
+    events_are_in_legal_order,
+    a_run_closes_once,
+    acknowledged_starts_are_there,
+    a_request_id_has_one_effect,
+    acknowledged_signals_are_there_once,
+    acknowledged_updates_are_there,
+    a_task_is_handed_out_once,
+    a_completed_activity_is_not_handed_out_again,
+    workers_see_what_stays,
+    timers_fire_once_and_never_early,
+    queries_see_acknowledged_signals,
+    lists_show_what_was_acknowledged,
+    enough_has_happened,
+}
+
+/// What is shown of one checker's findings.
+const SHOWN: usize = 5;
+
+/// Asks all.
+#[must_use]
+pub fn check(evidence: &Evidence) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    for (name, check) in ALL {
+        let found = check(evidence);
+        violations.extend(
+            found
+                .into_iter()
+                .take(SHOWN)
+                .map(|what| Violation::new(name, what)),
+        );
+    }
+    violations
+}

@@ -1,0 +1,172 @@
+//! What a simulation leaves for the checkers.
+
+use crate::operation::{Answer, Asked, Journal, Operation, Outcome};
+use crate::simulation::Fault;
+use prost::Message;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+use steadfast::shard::View;
+use steadfast_engine::Tables;
+use steadfast_engine::read::history::{PAGE_BATCHES_MAX, forward};
+use steadfast_engine::read::{namespace, resolve};
+use steadfast_engine::tables::{Key, Record};
+use steadfast_proto::temporal::history::v1::{History, HistoryEvent};
+
+/// Something that must not be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// The checker's name.
+    pub checker: &'static str,
+    /// What was found.
+    pub what: String,
+}
+
+impl Violation {
+    /// One.
+    #[must_use]
+    pub fn new(checker: &'static str, what: impl Into<String>) -> Violation {
+        Violation {
+            checker,
+            what: what.into(),
+        }
+    }
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}: {}", self.checker, self.what)
+    }
+}
+
+/// One run at the end.
+#[derive(Debug, Clone, Default)]
+pub struct FinalRun {
+    /// Its workflow.
+    pub workflow_id: String,
+    /// Its id.
+    pub run_id: String,
+    /// As the list shows it (`WorkflowExecutionStatus`).
+    pub status: i32,
+    /// Its whole history.
+    pub events: Vec<HistoryEvent>,
+}
+
+/// The whole state of one replica.
+#[derive(Debug, Clone)]
+pub struct Replica {
+    /// Which node's.
+    pub node: u64,
+    /// Index of the last entry in it.
+    pub applied: u64,
+    /// All records, in the order of their keys.
+    pub records: Vec<(Key, Arc<Record>)>,
+}
+
+/// Everything there is to check.
+#[derive(Debug, Clone, Default)]
+pub struct Evidence {
+    /// What clients and workers noted.
+    pub journal: Journal,
+    /// All runs, as the first replica has them.
+    pub runs: Vec<FinalRun>,
+    /// All replicas, at rest.
+    pub replicas: Vec<Replica>,
+    /// Who said to lead in each term.
+    pub leaders: BTreeMap<u64, BTreeSet<u64>>,
+    /// When a new leader was first seen.
+    pub led_since: Vec<Duration>,
+    /// How often each fault happened.
+    pub faults: BTreeMap<Fault, u32>,
+    /// How long clients called, in virtual time.
+    pub lasted: Duration,
+}
+
+/// More than a simulation makes.
+const RECORDS_MAX: usize = 10_000_000;
+
+impl Replica {
+    /// Reads everything.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn read(node: u64, view: &View) -> Result<Replica, Violation> {
+        let records = view
+            .scan(&[], &[0xff; 64], RECORDS_MAX, false)
+            .map_err(|fault| Violation::new("state_is_readable", fault.to_string()))?;
+        Ok(Replica {
+            node,
+            applied: view.applied(),
+            records,
+        })
+    }
+}
+
+impl FinalRun {
+    /// Reads a run's history.
+    ///
+    /// # Errors
+    /// When there is no such run, or its history cannot be read.
+    pub fn read(
+        view: &View,
+        workflow_id: &str,
+        run_id: &str,
+        status: i32,
+    ) -> Result<FinalRun, Violation> {
+        let found = |what: &dyn fmt::Display| {
+            Violation::new(
+                "listed_runs_are_readable",
+                format!("{workflow_id} {run_id}: {what}"),
+            )
+        };
+        let number = namespace::by_name(view, crate::workload::NAMESPACE)
+            .map_err(|fault| found(&fault))?
+            .ok_or_else(|| found(&"no namespace"))?
+            .number;
+        let run = resolve(view, number, workflow_id, run_id)
+            .map_err(|fault| found(&fault))?
+            .map_err(|refusal| found(&refusal))?;
+        let mut events = Vec::new();
+        let mut from = Some(1);
+        while let Some(first) = from {
+            let page = forward(view, &run, first, run.next_event_id - 1, PAGE_BATCHES_MAX)
+                .map_err(|fault| found(&fault))?;
+            let history = History::decode(page.events).map_err(|error| found(&error))?;
+            events.extend(history.events);
+            from = page.next;
+        }
+        Ok(FinalRun {
+            workflow_id: workflow_id.to_owned(),
+            run_id: run_id.to_owned(),
+            status,
+            events,
+        })
+    }
+}
+
+impl Evidence {
+    /// What was acknowledged, with its answer.
+    pub fn acknowledged(&self) -> impl Iterator<Item = (&Operation, &Asked, &Answer)> {
+        self.journal
+            .operations
+            .iter()
+            .filter_map(|operation| match &operation.outcome {
+                Outcome::Acknowledged(answer) => Some((operation, &operation.asked, answer)),
+                Outcome::Refused(_) | Outcome::Unknown(_) => None,
+            })
+    }
+
+    /// The run of an id.
+    #[must_use]
+    pub fn run(&self, run_id: &str) -> Option<&FinalRun> {
+        self.runs.iter().find(|run| run.run_id == run_id)
+    }
+
+    /// All runs of a workflow.
+    pub fn runs_of(&self, workflow_id: &str) -> impl Iterator<Item = &FinalRun> {
+        self.runs
+            .iter()
+            .filter(move |run| run.workflow_id == workflow_id)
+    }
+}

@@ -1,0 +1,136 @@
+//! What a seed draws: how bad the world is. Each seed has its own mix, so that rare mixes are met
+//! too (swarm testing).
+
+use super::Conditions;
+use crate::workload::Habits;
+use rand::Rng;
+use rand::seq::IndexedRandom;
+use rand_chacha::ChaCha8Rng;
+use std::time::Duration;
+
+/// A kind of fault that a nemesis brings about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fault {
+    /// A process is killed; the machine lives.
+    Kill,
+    /// A machine loses its power, and what was not synced.
+    PowerLoss,
+    /// A machine loses its power in the middle of some later call of its disk.
+    PowerLossInDiskCall,
+    /// All machines lose their power at once.
+    PowerLossOfAll,
+    /// A node is switched off in order.
+    Stop,
+    /// A sync fails; its node must end.
+    FailedSync,
+    /// A sync takes long.
+    SlowSync,
+    /// A node hears and is heard by nobody.
+    Isolation,
+    /// A node is heard by nobody, but hears.
+    OneWay,
+    /// Two groups of nodes do not hear each other.
+    Partition,
+    /// One link is slow.
+    SlowLink,
+    /// One wall clock jumps; always the same node's.
+    ClockJump,
+    /// The leader hands over.
+    LeaderTransfer,
+}
+
+/// All of them.
+pub const FAULTS: [Fault; 13] = [
+    Fault::Kill,
+    Fault::PowerLoss,
+    Fault::PowerLossInDiskCall,
+    Fault::PowerLossOfAll,
+    Fault::Stop,
+    Fault::FailedSync,
+    Fault::SlowSync,
+    Fault::Isolation,
+    Fault::OneWay,
+    Fault::Partition,
+    Fault::SlowLink,
+    Fault::ClockJump,
+    Fault::LeaderTransfer,
+];
+
+/// Everything that a seed draws before it begins.
+#[derive(Debug, Clone)]
+pub struct Swarm {
+    /// Three or five.
+    pub nodes: u64,
+    /// The network between nodes.
+    pub conditions: Conditions,
+    /// Clients and workers.
+    pub habits: Habits,
+    /// How many clients.
+    pub clients: u64,
+    /// How many workers of each kind.
+    pub workers: u64,
+    /// The kinds of faults that happen.
+    pub faults: Vec<Fault>,
+    /// Mean time between faults.
+    pub fault_every: Duration,
+    /// Mean time until what broke is mended.
+    pub mended_after: Duration,
+    /// Whose clock is wrong, when clocks are.
+    pub wrong_clock: u64,
+}
+
+fn millis(chance: &mut ChaCha8Rng, from: u64, to: u64) -> Duration {
+    Duration::from_millis(chance.random_range(from..=to))
+}
+
+/// Half of the time nothing, otherwise up to a bound.
+fn rarely(chance: &mut ChaCha8Rng, most: f64) -> f64 {
+    if chance.random() {
+        return 0.0;
+    }
+    most * chance.random::<f64>()
+}
+
+impl Swarm {
+    /// Draws one.
+    pub fn draw(chance: &mut ChaCha8Rng) -> Swarm {
+        let nodes = *[3, 3, 3, 5].choose(chance).unwrap_or(&3);
+        let conditions = Conditions {
+            delay: millis(chance, 0, 5),
+            jitter: millis(chance, 0, 25),
+            lost: rarely(chance, 0.05),
+            sent_again: millis(chance, 50, 300),
+            broken: rarely(chance, 0.01),
+        };
+        let habits = Habits {
+            delay: millis(chance, 1, 40),
+            answer_lost: rarely(chance, 0.1),
+            astray: rarely(chance, 0.2),
+            dies: rarely(chance, 0.1),
+            slow: rarely(chance, 0.1),
+            fails: rarely(chance, 0.2),
+            pause: millis(chance, 100, 200),
+        };
+        // A third of the kinds each time, and at least one that takes a node away.
+        let mut faults: Vec<Fault> = FAULTS
+            .into_iter()
+            .filter(|_| chance.random_bool(0.35))
+            .collect();
+        faults.push(
+            *[Fault::Kill, Fault::PowerLoss]
+                .choose(chance)
+                .unwrap_or(&Fault::Kill),
+        );
+        Swarm {
+            nodes,
+            conditions,
+            habits,
+            clients: chance.random_range(8..=14),
+            workers: chance.random_range(3..=8),
+            faults,
+            fault_every: millis(chance, 1_500, 8_000),
+            mended_after: millis(chance, 500, 6_000),
+            wrong_clock: chance.random_range(1..=nodes),
+        }
+    }
+}

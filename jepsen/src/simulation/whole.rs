@@ -1,0 +1,201 @@
+//! One seed from its beginning to its verdict.
+
+use super::nemesis::Nemesis;
+use super::swarm::{Fault, Swarm};
+use super::{Cluster, Recording, Trace, told};
+use crate::checkers;
+use crate::evidence::{Evidence, FinalRun, Replica, Violation};
+use crate::workload::{self, Caller, Client};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use std::collections::BTreeMap;
+use std::time::Duration;
+use tokio::time::{Instant, sleep, timeout};
+
+/// After the faults, all work ends within this.
+const DRAIN: Duration = Duration::from_secs(180);
+/// And then all replicas are the same within this.
+const CONVERGE: Duration = Duration::from_secs(30);
+
+/// What to simulate.
+#[derive(Debug, Clone, Copy)]
+pub struct Order {
+    /// Everything follows from it.
+    pub seed: u64,
+    /// How long clients call and faults happen.
+    pub lasts: Duration,
+    /// Whether a trace is kept.
+    pub recording: Recording,
+}
+
+/// What came of a seed.
+#[derive(Debug)]
+pub struct Verdict {
+    /// What must not be, first of all.
+    pub violations: Vec<Violation>,
+    /// Calls of clients and workers.
+    pub operations: usize,
+    /// Runs at the end.
+    pub runs: usize,
+    /// How often each fault happened.
+    pub faults: BTreeMap<Fault, u32>,
+    /// How many nodes there were.
+    pub nodes: u64,
+    /// Virtual time from begin to end.
+    pub simulated: Duration,
+    /// Empty unless kept.
+    pub trace: String,
+}
+
+/// Simulates one seed and checks what it left.
+#[must_use]
+pub fn simulate(order: Order) -> Verdict {
+    let (mut verdict, trace) = told(order.seed, order.recording, |trace| whole(order, trace));
+    verdict.trace = trace;
+    verdict
+}
+
+async fn whole(order: Order, trace: Trace) -> Verdict {
+    let mut chance = ChaCha8Rng::seed_from_u64(order.seed);
+    let swarm = Swarm::draw(&mut chance);
+    trace.line(|| format!("{swarm:?}"));
+    let mut evidence = Evidence {
+        lasted: order.lasts,
+        ..Evidence::default()
+    };
+    let told = story(order, &swarm, &mut chance, &trace, &mut evidence).await;
+    let violations = match told {
+        Ok(()) => checkers::check(&evidence),
+        Err(violation) => vec![violation],
+    };
+    Verdict {
+        violations,
+        operations: evidence.journal.operations.len(),
+        runs: evidence.runs.len(),
+        faults: evidence.faults,
+        nodes: swarm.nodes,
+        simulated: trace.elapsed(),
+        trace: String::new(),
+    }
+}
+
+async fn story(
+    order: Order,
+    swarm: &Swarm,
+    chance: &mut ChaCha8Rng,
+    trace: &Trace,
+    evidence: &mut Evidence,
+) -> Result<(), Violation> {
+    let cluster = Cluster::start(order.seed, swarm.nodes, trace)
+        .await
+        .map_err(|error| Violation::new("nodes_start", error.to_string()))?;
+    let doors = cluster.doors().clone();
+    let caller = Caller::new(chance.random(), doors, swarm.habits, trace);
+    workload::work(&caller, swarm.workers);
+    cluster.network().set_conditions(swarm.conditions);
+    let nemesis_chance = ChaCha8Rng::seed_from_u64(chance.random());
+    let mut nemesis = Nemesis::new(cluster, swarm.clone(), nemesis_chance, trace);
+    let until = Instant::now() + order.lasts;
+    let clients: Vec<_> = (0..swarm.clients)
+        .map(|number| tokio::spawn(Client::new(&caller, number).run(until)))
+        .collect();
+    let told = nemesis.run(until).await;
+    let told = match told {
+        Ok(()) => liveness(&mut nemesis, &caller, clients).await,
+        Err(violation) => Err(violation),
+    };
+    evidence.faults = nemesis.happened.clone();
+    evidence.leaders = nemesis.leaders.clone();
+    evidence.led_since = nemesis.led_since.clone();
+    evidence.journal = caller.journal().clone();
+    told?;
+    evidence.replicas = converged(&mut nemesis).await?;
+    let Some(shard) = nemesis.cluster().doors().shards().into_iter().next() else {
+        return Err(Violation::new("nodes_run", "no node runs"));
+    };
+    let view = shard.view();
+    for (run, status) in all_rows(&caller).await? {
+        evidence
+            .runs
+            .push(FinalRun::read(&view, &run.0, &run.1, status)?);
+    }
+    nemesis.end().await;
+    Ok(())
+}
+
+/// All is healed: every client gets its answers, and every workflow ends.
+async fn liveness(
+    nemesis: &mut Nemesis,
+    caller: &Caller,
+    clients: Vec<tokio::task::JoinHandle<()>>,
+) -> Result<(), Violation> {
+    nemesis.heal().await?;
+    caller.set_habits(caller.habits().calm());
+    let until = Instant::now() + DRAIN;
+    let drained = async {
+        for client in clients {
+            if client.await.is_err() {
+                return Err(Violation::new("clients_end", "a client panicked"));
+            }
+        }
+        Ok(workload::drain(caller, until).await)
+    };
+    let watched = async {
+        nemesis.watch(until).await?;
+        Ok(None)
+    };
+    let open = tokio::select! {
+        biased;
+        drained = timeout(DRAIN, drained) => drained.unwrap_or(Ok(None)),
+        watched = watched => watched,
+    };
+    match open? {
+        Some(0) => Ok(()),
+        Some(open) => Err(Violation::new("work_ends", format!("{open} runs are open"))),
+        None => Err(Violation::new("work_ends", "nobody answers")),
+    }
+}
+
+/// The replicas, once all have applied the same.
+async fn converged(nemesis: &mut Nemesis) -> Result<Vec<Replica>, Violation> {
+    let until = Instant::now() + CONVERGE;
+    loop {
+        nemesis
+            .watch(Instant::now() + Duration::from_secs(1))
+            .await?;
+        let doors = nemesis.cluster().doors();
+        let views =
+            (1..=nemesis.cluster().size()).filter_map(|id| Some((id, doors.get(id)?.shard.view())));
+        let views: Vec<_> = views.collect();
+        let all = views.len() as u64 == nemesis.cluster().size();
+        if all
+            && views
+                .windows(2)
+                .all(|two| two[0].1.applied() == two[1].1.applied())
+        {
+            return views
+                .iter()
+                .map(|(id, view)| Replica::read(*id, view))
+                .collect();
+        }
+        if Instant::now() >= until {
+            let applied: Vec<_> = views
+                .iter()
+                .map(|(id, view)| (id, view.applied()))
+                .collect();
+            return Err(Violation::new("replicas_converge", format!("{applied:?}")));
+        }
+    }
+}
+
+type Row = ((String, String), i32);
+
+async fn all_rows(caller: &Caller) -> Result<Vec<Row>, Violation> {
+    for _ in 0..20 {
+        if let Some(rows) = workload::rows_now(caller).await {
+            return Ok(rows);
+        }
+        sleep(Duration::from_millis(500)).await;
+    }
+    Err(Violation::new("work_ends", "no list at the end"))
+}

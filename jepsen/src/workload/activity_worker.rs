@@ -1,0 +1,124 @@
+//! A worker of activities: sometimes slow, sometimes failing, sometimes dead.
+
+use super::caller::{Caller, Failed};
+use super::{NAMESPACE, queue};
+use crate::operation::{Answer, Asked, DeliveredTask, Delivery};
+use rand::Rng;
+use std::time::Duration;
+use steadfast_proto::temporal::failure::v1::Failure;
+use steadfast_proto::temporal::workflowservice::v1 as wire;
+use steadfast_proto::temporal::workflowservice::v1::workflow_service_server::WorkflowService;
+use tokio::time::sleep;
+use tonic::Request;
+
+const POLL: Duration = Duration::from_secs(10);
+const ANSWER: Duration = Duration::from_secs(4);
+const PAUSE: Duration = Duration::from_millis(50);
+/// How often a completion is sent that gets no answer.
+const TRIES: u32 = 4;
+
+pub(super) async fn run(caller: Caller) {
+    loop {
+        let mut poll = Request::new(wire::PollActivityTaskQueueRequest {
+            namespace: NAMESPACE.into(),
+            task_queue: queue(),
+            identity: "worker".into(),
+            ..Default::default()
+        });
+        poll.set_timeout(POLL);
+        let polled = caller.call(POLL, |node| async move {
+            node.workflow().poll_activity_task_queue(poll).await
+        });
+        match polled.await {
+            Ok(task) if !task.task_token.is_empty() => perform(&caller, task).await,
+            Ok(_) | Err(_) => sleep(PAUSE).await,
+        }
+    }
+}
+
+async fn perform(caller: &Caller, task: wire::PollActivityTaskQueueResponse) {
+    let run_id = task.workflow_execution.clone().unwrap_or_default().run_id;
+    let (activity_id, attempt) = (task.activity_id.clone(), task.attempt);
+    caller.journal().deliveries.push(Delivery {
+        at: caller.now(),
+        run_id: run_id.clone(),
+        task: DeliveredTask::Activity {
+            activity_id: activity_id.clone(),
+        },
+        attempt,
+    });
+    let habits = caller.habits();
+    if caller.happens(habits.dies) {
+        return;
+    }
+    let works = caller.chance().random_range(0..200);
+    sleep(Duration::from_millis(works)).await;
+    if caller.happens(habits.slow) {
+        heartbeat(caller, &task).await;
+        sleep(caller.around(Duration::from_secs(4))).await;
+    }
+    if caller.happens(habits.fails) {
+        return fail(caller, &task).await;
+    }
+    for _ in 0..TRIES {
+        let invoked = caller.now();
+        let request = wire::RespondActivityTaskCompletedRequest {
+            task_token: task.task_token.clone(),
+            identity: "worker".into(),
+            namespace: NAMESPACE.into(),
+            ..Default::default()
+        };
+        let answer = caller.call(ANSWER, |node| async move {
+            let request = Request::new(request);
+            node.workflow()
+                .respond_activity_task_completed(request)
+                .await
+        });
+        let answer = answer.await;
+        let again = matches!(answer, Err(Failed::Unknown(_)));
+        let asked = Asked::CompleteActivity {
+            run_id: run_id.clone(),
+            activity_id: activity_id.clone(),
+            attempt,
+        };
+        caller.note(invoked, asked, answer.map(|_| Answer::Done).into());
+        if !again {
+            return;
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+/// Whatever comes of it.
+async fn heartbeat(caller: &Caller, task: &wire::PollActivityTaskQueueResponse) {
+    let request = wire::RecordActivityTaskHeartbeatRequest {
+        task_token: task.task_token.clone(),
+        namespace: NAMESPACE.into(),
+        ..Default::default()
+    };
+    let beat = caller.call(ANSWER, |node| async move {
+        let request = Request::new(request);
+        node.workflow()
+            .record_activity_task_heartbeat(request)
+            .await
+    });
+    drop(beat.await);
+}
+
+/// Whatever comes of it.
+async fn fail(caller: &Caller, task: &wire::PollActivityTaskQueueResponse) {
+    let request = wire::RespondActivityTaskFailedRequest {
+        task_token: task.task_token.clone(),
+        namespace: NAMESPACE.into(),
+        failure: Some(Failure {
+            message: "by chance".into(),
+            ..Failure::default()
+        }),
+        ..Default::default()
+    };
+    let failed = caller.call(ANSWER, |node| async move {
+        let request = Request::new(request);
+        node.workflow().respond_activity_task_failed(request).await
+    });
+    drop(failed.await);
+}

@@ -1,0 +1,239 @@
+//! How clients and workers reach nodes, and the journal they keep.
+
+use crate::operation::{Asked, Journal, Operation, Outcome};
+use crate::simulation::{Door, Doors, Trace};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use steadfast::api;
+use steadfast_proto::temporal::workflowservice::v1::workflow_service_server::WorkflowService;
+use tokio::time::{sleep, timeout};
+use tonic::{Code, Response, Status};
+
+/// Between two tries to find a leader.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// What callers and their connections do, drawn from the seed.
+#[derive(Debug, Clone, Copy)]
+pub struct Habits {
+    /// Longest way of a request or an answer.
+    pub delay: Duration,
+    /// Probability that an answer is lost.
+    pub answer_lost: f64,
+    /// Probability that a call goes to a node that need not lead.
+    pub astray: f64,
+    /// Probability that a worker dies with a task.
+    pub dies: f64,
+    /// Probability that a worker is too slow for a task.
+    pub slow: f64,
+    /// Probability that an activity fails.
+    pub fails: f64,
+    /// Mean pause of a client between calls.
+    pub pause: Duration,
+}
+
+impl Habits {
+    /// Perfect callers: for the end of a simulation.
+    #[must_use]
+    pub fn calm(self) -> Habits {
+        Habits {
+            delay: Duration::from_millis(2),
+            answer_lost: 0.0,
+            astray: 0.0,
+            dies: 0.0,
+            slow: 0.0,
+            fails: 0.0,
+            pause: Duration::from_millis(200),
+        }
+    }
+}
+
+/// One client or worker.
+#[derive(Debug)]
+pub struct Caller {
+    doors: Doors,
+    trace: Trace,
+    seed: u64,
+    chance: Mutex<ChaCha8Rng>,
+    journal: Arc<Mutex<Journal>>,
+    habits: Arc<Mutex<Habits>>,
+}
+
+impl Caller {
+    /// The first one; the others are forks of it.
+    #[must_use]
+    pub fn new(seed: u64, doors: Doors, habits: Habits, trace: &Trace) -> Caller {
+        Caller {
+            doors,
+            trace: trace.clone(),
+            seed,
+            chance: Mutex::new(ChaCha8Rng::seed_from_u64(seed)),
+            journal: Arc::default(),
+            habits: Arc::new(Mutex::new(habits)),
+        }
+    }
+
+    /// Another one with the same journal and habits, and chance of its own.
+    #[must_use]
+    pub fn fork(&self, number: u64) -> Caller {
+        let seed = self.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ number;
+        Caller {
+            doors: self.doors.clone(),
+            trace: self.trace.clone(),
+            seed,
+            chance: Mutex::new(ChaCha8Rng::seed_from_u64(seed)),
+            journal: self.journal.clone(),
+            habits: self.habits.clone(),
+        }
+    }
+
+    /// What all forks do from now on.
+    pub fn set_habits(&self, habits: Habits) {
+        *self.habits.lock().unwrap_or_else(PoisonError::into_inner) = habits;
+    }
+
+    /// What all forks do.
+    #[must_use]
+    pub fn habits(&self) -> Habits {
+        *self.habits.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What all forks noted.
+    pub fn journal(&self) -> MutexGuard<'_, Journal> {
+        self.journal.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Virtual time since the beginning.
+    #[must_use]
+    pub fn now(&self) -> Duration {
+        self.trace.elapsed()
+    }
+
+    pub(super) fn chance(&self) -> MutexGuard<'_, ChaCha8Rng> {
+        self.chance.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn happens(&self, probability: f64) -> bool {
+        self.chance().random_bool(probability)
+    }
+
+    /// A time between nothing and twice the mean.
+    pub(super) fn around(&self, mean: Duration) -> Duration {
+        mean.mul_f64(2.0 * self.chance().random::<f64>())
+    }
+
+    /// How long a request or an answer needs.
+    fn way(&self, habits: Habits) -> Duration {
+        habits.delay.mul_f64(self.chance().random::<f64>())
+    }
+
+    /// Notes what came of a call.
+    pub(super) fn note(&self, invoked: Duration, asked: Asked, outcome: Outcome) {
+        let returned = self.now();
+        self.trace
+            .line(|| format!("call since {invoked:?} {asked:?} {outcome:?}"));
+        self.journal().operations.push(Operation {
+            invoked,
+            returned,
+            asked,
+            outcome,
+        });
+    }
+
+    fn door(&self) -> Option<Door> {
+        let doors = self.doors.all();
+        let leading: Vec<&Door> = doors.iter().filter(|door| door.shard.is_leader()).collect();
+        if doors.is_empty() || leading.is_empty() && !self.happens(0.1) {
+            return None;
+        }
+        if leading.is_empty() || self.happens(self.habits().astray) {
+            let at = self.chance().random_range(0..doors.len());
+            return doors.get(at).cloned();
+        }
+        let at = self.chance().random_range(0..leading.len());
+        leading.get(at).map(|door| (*door).clone())
+    }
+
+    /// Sends one request to a node. The answer may be late, or lost.
+    pub(super) async fn call<T, A>(
+        &self,
+        within: Duration,
+        ask: impl FnOnce(Services) -> A,
+    ) -> Result<T, Failed>
+    where
+        A: Future<Output = Result<Response<T>, Status>>,
+    {
+        let Some(door) = self.door() else {
+            sleep(PAUSE).await;
+            return Err(Failed::Unknown("no leader".into()));
+        };
+        let habits = self.habits();
+        sleep(self.way(habits)).await;
+        let asked = timeout(within, ask(Services(door.shard)));
+        let answer = match door.life.run_until_cancelled(asked).await {
+            None => return Err(Failed::Unknown("the node is gone".into())),
+            Some(Err(_)) => return Err(Failed::Unknown("no answer in time".into())),
+            Some(Ok(answer)) => answer,
+        };
+        if self.happens(habits.answer_lost) {
+            return Err(Failed::Unknown("the answer is lost".into()));
+        }
+        sleep(self.way(habits)).await;
+        answer.map(Response::into_inner).map_err(Failed::of)
+    }
+}
+
+/// The handlers of one node.
+#[derive(Debug)]
+pub(super) struct Services(steadfast::shard::Shard);
+
+impl Services {
+    pub(super) fn workflow(&self) -> impl WorkflowService + use<> {
+        api::services(self.0.clone())
+    }
+}
+
+/// Why a call has no answer.
+#[derive(Debug, Clone)]
+pub(super) enum Failed {
+    /// Nothing was done.
+    Refused(Code, String),
+    /// Something may have been done.
+    Unknown(String),
+}
+
+impl Failed {
+    fn of(status: Status) -> Failed {
+        let message = status.message().to_owned();
+        match status.code() {
+            code @ (Code::InvalidArgument
+            | Code::NotFound
+            | Code::AlreadyExists
+            | Code::PermissionDenied
+            | Code::FailedPrecondition
+            | Code::OutOfRange
+            | Code::Unimplemented
+            | Code::Internal
+            | Code::DataLoss
+            | Code::Unauthenticated
+            | Code::ResourceExhausted) => Failed::Refused(code, message),
+            Code::Ok
+            | Code::Cancelled
+            | Code::Unknown
+            | Code::DeadlineExceeded
+            | Code::Aborted
+            | Code::Unavailable => Failed::Unknown(message),
+        }
+    }
+}
+
+impl From<Failed> for Outcome {
+    fn from(failed: Failed) -> Outcome {
+        match failed {
+            Failed::Refused(code, message) => Outcome::Refused(format!("{code:?}: {message}")),
+            Failed::Unknown(message) => Outcome::Unknown(message),
+        }
+    }
+}

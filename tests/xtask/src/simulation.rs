@@ -1,0 +1,79 @@
+//! The simulator: builds it and hands the arguments on.
+
+use crate::{root, target_dir};
+use std::process::Command;
+
+/// What to simulate; `1..31` when no seed is given.
+#[derive(Debug, clap::Args)]
+pub(crate) struct SimArgs {
+    /// One seed
+    #[arg(long, conflicts_with = "seeds")]
+    seed: Option<u64>,
+    /// Many: `A..B`, without B
+    #[arg(long)]
+    seeds: Option<String>,
+    /// How long clients call and faults happen, in simulated seconds
+    #[arg(long)]
+    ticks: Option<u64>,
+    /// No seed begins after so long, as `60s`
+    #[arg(long = "for")]
+    bound: Option<String>,
+    /// Runs each seed twice and compares the traces, byte by byte
+    #[arg(long)]
+    check_determinism: bool,
+    /// Writes the trace to this file
+    #[arg(long)]
+    trace: Option<String>,
+    /// With the release profile: twice the build, several times the speed
+    #[arg(long)]
+    release: bool,
+    /// Takes the program as it was built last
+    #[arg(long)]
+    no_build: bool,
+}
+
+/// Builds and simulates.
+pub(crate) fn run(args: &SimArgs) -> Result<(), String> {
+    if !args.no_build {
+        build(args.release)?;
+    }
+    let profile = if args.release { "release" } else { "debug" };
+    let mut command = Command::new(target_dir().join(profile).join("simulation"));
+    let number = |given: Option<u64>| given.map(|given| given.to_string());
+    for (flag, given) in [
+        ("--seed", number(args.seed)),
+        ("--seeds", args.seeds.clone()),
+        ("--ticks", number(args.ticks)),
+        ("--for", args.bound.clone()),
+        ("--trace", args.trace.clone()),
+    ] {
+        if let Some(given) = given {
+            command.args([flag, &given]);
+        }
+    }
+    if args.check_determinism {
+        command.arg("--check-determinism");
+    }
+    let status = command
+        .status()
+        .map_err(|error| format!("{command:?}: {error}"))?;
+    if status.success() {
+        return Ok(());
+    }
+    Err("something that must not be was found".into())
+}
+
+fn build(release: bool) -> Result<(), String> {
+    let mut command = Command::new("cargo");
+    command
+        .args(["build", "--quiet", "--locked"])
+        .args(["-p", "steadfast-jepsen", "--bin", "simulation"])
+        .current_dir(root());
+    if release {
+        command.arg("--release");
+    }
+    if command.status().is_ok_and(|status| status.success()) {
+        return Ok(());
+    }
+    Err("the build failed".into())
+}

@@ -32,12 +32,15 @@ pub fn check_state(tables: &dyn Tables) -> Result<Vec<String>, Fault> {
     })?;
     for run in &runs {
         run::check(tables, run, &mut report)?;
+        history::check(tables, run, &mut report)?;
     }
     index::check(tables, &runs, &mut report)?;
     Ok(report.violations)
 }
 
-/// Checks one run, without the indexes that point to it.
+/// Checks one run, without its history and without the indexes that point to it: what is cheap
+/// enough to be done after each mutation. What is wrong in a history stays there, and
+/// [`check_state`] finds it later.
 ///
 /// # Errors
 /// [`Fault`] when storage is broken.

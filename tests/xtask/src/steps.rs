@@ -69,11 +69,20 @@ pub(crate) struct ModelCheckArgs {
     seed: u64,
 }
 
+/// From so many mutations on, a release build is worth its time.
+const RELEASE_FROM: u64 = 10_000_000;
+
 /// Random mutations; prints how often each kind was reached.
 pub(crate) fn model_check(args: ModelCheckArgs) -> Result<(), String> {
-    let status = Command::new("cargo")
+    let built: &[&str] = if args.mutations < RELEASE_FROM {
         // Of the whole workspace, so that nothing is built twice.
-        .args(["test", "--locked", "--workspace", "--test", "model"])
+        &["--workspace"]
+    } else {
+        &["--release", "--package", "steadfast-engine"]
+    };
+    let status = Command::new("cargo")
+        .args(["test", "--locked", "--test", "model"])
+        .args(built)
         .args(["--", "--nocapture"])
         .env("MODEL_CHECK_MUTATIONS", args.mutations.to_string())
         .env("MODEL_CHECK_SEED", args.seed.to_string())

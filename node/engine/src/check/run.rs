@@ -1,6 +1,6 @@
-//! One run: its record, its history, its activities and timers agree.
+//! One run: its record, its activities and timers agree.
 
-use super::{Report, count, for_each, history, update};
+use super::{Report, count, for_each, update};
 use crate::execution::activity::timeout::armed;
 use crate::id::{QueueKey, TaskKind};
 use crate::reply::Fault;
@@ -54,7 +54,6 @@ pub(super) fn check(tables: &dyn Tables, run: &Run, report: &mut Report) -> Resu
             )
         });
     }
-    history::check(tables, run, report)?;
     if !run.quarantined.is_empty() {
         // It is left as the panic found it; its tasks and due times go as they come up.
         return Ok(());

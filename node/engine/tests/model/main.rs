@@ -18,9 +18,14 @@ mod walk;
 mod walk_updates;
 
 use counts::{Counts, LEAST};
+use mimalloc::MiMalloc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use walk::Walk;
+
+/// As the server's.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// Mutations of an ordinary test run.
 const MUTATIONS: u64 = 60_000;
@@ -53,6 +58,9 @@ fn whatever_happens_the_invariants_hold() {
                     walk.replay(u64::MAX);
                     walk.replay(97 + number % 400);
                     counts.lock().unwrap().merge(walk.counts);
+                    if walks > 1_000 && number.is_multiple_of(walks / 100) {
+                        eprintln!("walk {number} of {walks}");
+                    }
                 }
             });
         }

@@ -17,9 +17,9 @@ use steadfast_engine::{Applied, Reply, Timestamp, apply, resume};
 use steadfast_proto::temporal::enums::v1::{EventType, IndexedValueType};
 use steadfast_proto::temporal::history::v1::History;
 
-/// Mutations between two checks of the whole state; the runs that a mutation touched are checked
-/// after each.
-const WHOLE_STATE_EVERY: u64 = 50;
+/// Mutations between two checks of the whole state with all histories; the runs that a mutation
+/// touched are checked after each.
+const WHOLE_STATE_EVERY: u64 = 500;
 /// Mutations between two digests.
 const DIGEST_EVERY: u64 = 250;
 

@@ -1,9 +1,10 @@
 //! The one function: a mutation in, everything that follows from it out.
 
 use crate::effect::Effect;
+use crate::execution::{Execution, HISTORY_SERVICE};
 use crate::mutation::{self, Mutation, Proposed};
 use crate::reply::{Fault, Refusal, Reply, Stop};
-use crate::tables::{Changes, Tables, WriteSet};
+use crate::tables::{Changes, OverLimit, Tables, WriteSet};
 use crate::task_queue;
 use crate::transition::Transition;
 
@@ -34,7 +35,7 @@ pub fn apply(tables: &dyn Tables, proposed: &Proposed) -> Result<Applied, Fault>
         proposed.entropy,
         proposed.reservations.clone(),
     )?;
-    let reply = match dispatch(&mut set, &proposed.mutation) {
+    let reply = match dispatch_within_limits(&mut set, &proposed.mutation) {
         Ok(reply) => {
             task_queue::claim_for_the_rest(&mut set)?;
             Ok(reply)
@@ -54,6 +55,78 @@ pub fn apply(tables: &dyn Tables, proposed: &Proposed) -> Result<Applied, Fault>
         effects,
         transitions,
     })
+}
+
+/// As [`dispatch`]; but when a history passed its limit, what was done is taken back, and the run
+/// is terminated instead (Temporal's `forceTerminateWorkflow`).
+fn dispatch_within_limits(set: &mut WriteSet<'_>, mutation: &Mutation) -> Result<Reply, Stop> {
+    let source = source_of(mutation);
+    if source != Source::Shell {
+        set.over_limit = OverLimit::Note;
+    }
+    let outcome = dispatch(set, mutation);
+    let over = std::mem::replace(&mut set.over_limit, OverLimit::EndHere);
+    let stays = matches!(outcome, Ok(_) | Err(Stop::RefusedWithChanges(_)));
+    let (OverLimit::Noted(run, reason), true) = (over, stays) else {
+        return outcome;
+    };
+    set.rollback();
+    if let Some(mut execution) = Execution::load(set, &run)? {
+        execution.terminate(reason, None, HISTORY_SERVICE, Vec::new())?;
+        execution.finish()?;
+    }
+    if source == Source::Duty {
+        // What is left of it comes again, and finds a closed run.
+        return Ok(Reply::Done);
+    }
+    let refusal = Refusal::InvalidArgument(reason.to_owned());
+    Err(Stop::RefusedWithChanges(refusal))
+}
+
+/// Who a mutation comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    /// A call, about one run, which hears what becomes of it.
+    Call,
+    /// A duty about one run that the state holds; nobody hears of it.
+    Duty,
+    /// Anything else.
+    Shell,
+}
+
+fn source_of(mutation: &Mutation) -> Source {
+    match mutation {
+        Mutation::StartWorkflowExecution(_)
+        | Mutation::SignalWorkflowExecution(_)
+        | Mutation::SignalWithStartWorkflowExecution(_)
+        | Mutation::RequestCancelWorkflowExecution(_)
+        | Mutation::TerminateWorkflowExecution(_)
+        | Mutation::RespondWorkflowTaskCompleted { .. }
+        | Mutation::RespondWorkflowTaskFailed { .. }
+        | Mutation::RespondActivityTaskCompleted { .. }
+        | Mutation::RespondActivityTaskFailed { .. }
+        | Mutation::RespondActivityTaskCanceled { .. }
+        | Mutation::RecordActivityTaskHeartbeat { .. }
+        | Mutation::ResetStickyTaskQueue(_)
+        | Mutation::UpdateWorkflowExecution(_)
+        | Mutation::ExecuteMultiOperation { .. } => Source::Call,
+        Mutation::FireDue(_) | Mutation::DeliverMessage(_) => Source::Duty,
+        Mutation::Bootstrap { .. }
+        | Mutation::SetConfig { .. }
+        | Mutation::RegisterNamespace { .. }
+        | Mutation::UpdateNamespace(_)
+        | Mutation::AddSearchAttributes { .. }
+        | Mutation::DeleteWorkflowExecution(_)
+        | Mutation::DeleteSlice(_)
+        | Mutation::ClaimTask(_)
+        | Mutation::ReturnTask(_)
+        | Mutation::ShutdownWorker { .. }
+        | Mutation::AbandonStickyQueue(_)
+        | Mutation::QuarantineRun { .. }
+        | Mutation::RaiseEngineVersion(_)
+        | Mutation::ResetWorkflowExecution(_)
+        | Mutation::PurgeNamespace(_) => Source::Shell,
+    }
 }
 
 #[expect(clippy::too_many_lines, reason = "one match, an arm for each mutation")]

@@ -225,8 +225,8 @@ impl<'set, 'tables> Execution<'set, 'tables> {
         if !self.leaves_no_trace {
             self.make_speculative_ordinary();
         }
-        self.check_buffer_limit()?;
         self.check_history_limits()?;
+        self.check_buffer_limit()?;
         if self.closed_here {
             self.end_updates()?;
         }
@@ -259,10 +259,14 @@ impl<'set, 'tables> Execution<'set, 'tables> {
         let Some(task) = self.run.workflow_task.as_ref() else {
             return Ok(());
         };
-        let queue = self.workflow_queue(&task.queue);
+        let (queue, kind) = (self.workflow_queue(&task.queue), task.kind);
         if let Some(reservation) = task_queue::take_reservation(self.set, &queue)? {
+            if self.ends_instead_of_start()? {
+                self.set.reservations.push(reservation);
+                return self.end_updates();
+            }
             // The claim counts as a transition of its own, as when a poll makes it.
-            if task.kind != WorkflowTaskKind::Speculative {
+            if kind != WorkflowTaskKind::Speculative {
                 self.run.state_transitions += 1;
             }
             let task = self.start_workflow_task(&reservation)?;

@@ -12,6 +12,8 @@ use std::collections::BTreeMap;
 /// What `history.maximumBufferedEventsBatch` can be at most, events: a buffer is flushed whole by
 /// the mutation that ends the workflow task, and what one mutation writes is bounded.
 pub const BUFFERED_EVENTS_MAX: u32 = 5_000;
+/// What `history.maximumBufferedEventsSizeInBytes` can be at most, for the same reason: 64 MiB.
+pub const BUFFERED_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// The limits that a configuration gives. A value that can't be used leaves the default: it was
 /// refused at the border, so it can only come from an older version of the rules.
@@ -60,6 +62,9 @@ fn set_limit(limits: &mut Limits, key: &str, value: &Value) -> Result<(), &'stat
         "history.maximumbufferedeventsbatch" => {
             limits.buffered_events_max = buffered_events(value)?
         }
+        "history.maximumbufferedeventssizeinbytes" => {
+            limits.buffered_bytes_max = buffered_bytes(value)?
+        }
         "history.maxinflightupdates" => limits.open_updates_max = count(value)?,
         "history.maxinflightupdatepayloads" => limits.open_update_bytes_max = count(value)?,
         "history.maxtotalupdates" => limits.updates_max = count(value)?,
@@ -96,6 +101,12 @@ fn buffered_events(value: &Value) -> Result<u64, &'static str> {
     let within = |number: &u64| *number <= u64::from(BUFFERED_EVENTS_MAX);
     let number = value.as_u64().filter(within);
     number.ok_or("a whole number from 0 to 5000")
+}
+
+fn buffered_bytes(value: &Value) -> Result<u64, &'static str> {
+    let within = |number: &u64| *number <= BUFFERED_BYTES_MAX;
+    let number = value.as_u64().filter(within);
+    number.ok_or("a whole number from 0 to 67108864")
 }
 
 /// A fraction from 0 to 1, in thousandths.
@@ -167,5 +178,8 @@ mod tests {
         let refused = check_value(key, "5001").unwrap_err();
         let text = "a whole number from 0 to 5000, got 5001";
         assert_eq!(refused, format!("{key}: expected {text}"));
+        let key = "history.maximumBufferedEventsSizeInBytes";
+        assert_eq!(check_value(key, &BUFFERED_BYTES_MAX.to_string()), Ok(()));
+        assert!(check_value(key, "67108865").is_err());
     }
 }

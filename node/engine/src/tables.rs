@@ -42,6 +42,7 @@ pub use run::{
 pub use timer::UserTimer;
 pub use update::{Update, UpdateCounts, UpdateState};
 pub use visibility::VisibilityRow;
+pub(crate) use write_set::OverLimit;
 pub(crate) use write_set::wrong as wrong_record;
 pub use write_set::{Changes, WriteSet};
 

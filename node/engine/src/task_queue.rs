@@ -136,6 +136,10 @@ fn claim_workflow_task(
     if !execution.is_claimable(entry) {
         return Ok(None);
     }
+    if execution.ends_instead_of_start()? {
+        execution.finish()?;
+        return Ok(None);
+    }
     let task = execution.start_workflow_task(reservation)?;
     execution.finish()?;
     Ok(Some(AssignedTask::Workflow(task)))

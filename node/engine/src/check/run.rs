@@ -54,6 +54,19 @@ pub(super) fn check(tables: &dyn Tables, run: &Run, report: &mut Report) -> Resu
             )
         });
     }
+    let mut buffered_bytes = 0;
+    for_each(tables, &keys::buffered_prefix(&run.run), |_, record| {
+        if let Record::BufferedEvent(buffered) = record {
+            buffered_bytes += buffered.event.len() as u64;
+        }
+    })?;
+    report.require(buffered_bytes == run.buffered_bytes || !running, || {
+        let counted = run.buffered_bytes;
+        format!(
+            "{}: {counted} buffered bytes are counted, {buffered_bytes} are there",
+            name()
+        )
+    });
     if !run.quarantined.is_empty() {
         // It is left as the panic found it; its tasks and due times go as they come up.
         return Ok(());

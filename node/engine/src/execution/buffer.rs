@@ -27,6 +27,7 @@ impl Execution<'_, '_> {
         self.run.next_buffered += 1;
         self.run.buffered_count += 1;
         let event = bytes::Bytes::from(event.encode_to_vec());
+        self.run.buffered_bytes += event.len() as u64;
         self.set
             .put(key, Record::BufferedEvent(BufferedEvent { event }));
         self.buffered_here = true;
@@ -56,6 +57,7 @@ impl Execution<'_, '_> {
             self.add_flushed(event, &mut started_ids)?;
         }
         self.run.buffered_count = 0;
+        self.run.buffered_bytes = 0;
         Ok(())
     }
 
@@ -67,6 +69,7 @@ impl Execution<'_, '_> {
                 self.set.delete(key);
             }
             self.run.buffered_count = 0;
+            self.run.buffered_bytes = 0;
         }
         Ok(())
     }
@@ -85,6 +88,7 @@ impl Execution<'_, '_> {
             {
                 self.set.delete(key);
                 self.run.buffered_count -= 1;
+                self.run.buffered_bytes -= event.encoded_len() as u64;
                 return Ok(Some(fired.started_event_id));
             }
         }

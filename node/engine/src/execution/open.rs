@@ -152,6 +152,7 @@ pub(super) fn new_run(opening: &Opening, now: Timestamp) -> Run {
         branches: vec![branch],
         state_transitions: 0,
         buffered_count: 0,
+        buffered_bytes: 0,
         next_buffered: 1,
         signal_count: 0,
         pending_activities: 0,

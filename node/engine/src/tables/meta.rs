@@ -63,6 +63,8 @@ pub struct Limits {
     pub signals_max: i64,
     /// `history.maximumBufferedEventsBatch`, events.
     pub buffered_events_max: u64,
+    /// `history.maximumBufferedEventsSizeInBytes`, bytes.
+    pub buffered_bytes_max: u64,
     /// `history.maxInFlightUpdates`, per run.
     pub open_updates_max: u64,
     /// `history.maxInFlightUpdatePayloads`, bytes per run.
@@ -111,6 +113,7 @@ impl Default for Limits {
             cross_namespace_commands: false,
             signals_max: 10_000,
             buffered_events_max: 100,
+            buffered_bytes_max: 2 * 1024 * 1024,
             open_updates_max: 10,
             open_update_bytes_max: 20 * 1024 * 1024,
             updates_max: 2_000,

@@ -62,6 +62,8 @@ pub struct Run {
     pub state_transitions: i64,
     /// Events that wait for the end of the started workflow task.
     pub buffered_count: u64,
+    /// Encoded bytes of these events.
+    pub buffered_bytes: u64,
     /// Next buffered event's sequence number.
     pub next_buffered: u64,
     /// Signals so far.

@@ -18,12 +18,23 @@ pub type Changes = BTreeMap<Key, Option<Arc<Record>>>;
 const RECORDS_OF_COMMANDS: usize = 20_000;
 /// Records written by the flush of a full buffer: each event goes, and its request id learns what
 /// event it made.
-const RECORDS_OF_BUFFER: usize = 2 * crate::limits::BUFFERED_EVENTS_MAX as usize;
+const RECORDS_OF_BUFFER: usize = 2 * (crate::limits::BUFFERED_EVENTS_MAX as usize + 1);
 /// Records written by one mutation, at most. More than that is a bug, and refused by a panic before
 /// anything is touched.
 const RECORDS_MAX: usize = RECORDS_OF_COMMANDS + RECORDS_OF_BUFFER;
 /// From here on no more commands are applied in one mutation.
 const RECORDS_FULL: usize = RECORDS_OF_COMMANDS - 2_000;
+
+/// What a mutation does with a run whose history passed a limit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum OverLimit {
+    /// The run is terminated behind what the mutation did.
+    EndHere,
+    /// What the mutation did will be taken back: it is noted, and the run goes on for now.
+    Note,
+    /// It was noted: the run, and the reason for which it will be terminated.
+    Noted(RunRef, &'static str),
+}
 
 /// One mutation's view of the state, and what it wants changed.
 pub struct WriteSet<'tables> {
@@ -35,6 +46,8 @@ pub struct WriteSet<'tables> {
     pub(crate) transitions: Vec<&'static Transition>,
     /// Waiting pollers not yet used.
     pub reservations: Vec<Reservation>,
+    /// What happens to a run that passes a limit of its history.
+    pub(crate) over_limit: OverLimit,
     /// Cluster time of this mutation.
     pub now: Timestamp,
     /// Counters; written back by [`WriteSet::finish`].
@@ -92,6 +105,7 @@ impl<'tables> WriteSet<'tables> {
             effects,
             transitions: Vec::new(),
             reservations,
+            over_limit: OverLimit::EndHere,
             now,
             meta,
             meta_before,

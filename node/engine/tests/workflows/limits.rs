@@ -1,11 +1,11 @@
 //! What happens at the limits.
 
-use crate::story::{complete_workflow, marker, start_request, timer};
+use crate::story::{complete_workflow, marker, poll, start_request, timer};
 use crate::world::World;
 use expect_test::expect;
-use steadfast_engine::Refusal;
 use steadfast_engine::mutation::Mutation;
 use steadfast_engine::proto::Proto;
+use steadfast_engine::{Refusal, Reply};
 use steadfast_proto::temporal::command::v1::command::Attributes;
 use steadfast_proto::temporal::common::v1::{Payload, Payloads};
 
@@ -15,25 +15,99 @@ fn set(world: &mut World, key: &str, value: &str) {
 }
 
 #[test]
-fn a_history_over_its_limit_ends_the_workflow() {
+fn a_call_that_takes_a_history_over_its_limit_is_taken_back_and_ends_the_workflow() {
     let mut world = World::new();
     set(&mut world, "limit.historyCount.error", "6");
     world.start();
     let task = world.task("q");
-    world
-        .complete(&task.token, vec![marker("a"), marker("b"), marker("c")])
-        .unwrap();
+    let commands = vec![marker("a"), marker("b"), marker("c")];
+    let refused = world.complete(&task.token, commands).unwrap_err();
+    let text = "Workflow history count exceeds limit.".to_owned();
+    assert_eq!(refused, Refusal::InvalidArgument(text));
+    expect![[r#"
+        main Terminated
+          1 WorkflowExecutionStarted first=<run1> attempt=1
+          2 WorkflowTaskScheduled queue=q attempt=1
+          3 WorkflowTaskStarted scheduled=2
+          4 WorkflowTaskFailed cause=ForceCloseCommand by=history-service
+          5 WorkflowExecutionTerminated reason="Workflow history count exceeds limit." by=history-service
+    "#]]
+    .assert_eq(&world.told());
+}
+
+#[test]
+fn a_signal_that_takes_a_history_over_its_limit_ends_the_workflow_without_the_signal() {
+    let mut world = World::new();
+    set(&mut world, "limit.historyCount.error", "3");
+    world.start();
+    world.signal("fits").unwrap();
+    let refused = world.signal("is too much").unwrap_err();
+    let text = "Workflow history count exceeds limit.".to_owned();
+    assert_eq!(refused, Refusal::InvalidArgument(text));
+    expect![[r#"
+        main Terminated
+          1 WorkflowExecutionStarted first=<run1> attempt=1
+          2 WorkflowTaskScheduled queue=q attempt=1
+          3 WorkflowExecutionSignaled name=fits
+          4 WorkflowExecutionTerminated reason="Workflow history count exceeds limit." by=history-service
+    "#]]
+    .assert_eq(&world.told());
+}
+
+#[test]
+fn a_task_whose_start_would_pass_the_limit_is_not_handed_out() {
+    let mut world = World::new();
+    set(&mut world, "limit.historyCount.error", "3");
+    world.start();
+    world.signal("fits").unwrap();
+    let polled = world.call(Mutation::ClaimTask(poll("q"))).unwrap();
+    assert_eq!(polled, Reply::Claimed(None));
+    expect![[r#"
+        main Terminated
+          1 WorkflowExecutionStarted first=<run1> attempt=1
+          2 WorkflowTaskScheduled queue=q attempt=1
+          3 WorkflowExecutionSignaled name=fits
+          4 WorkflowExecutionTerminated reason="Workflow history count exceeds limit." by=history-service
+    "#]]
+    .assert_eq(&world.told());
+}
+
+#[test]
+fn a_timer_that_takes_a_history_over_its_limit_ends_the_workflow_without_it() {
+    let mut world = World::new();
+    set(&mut world, "limit.historyCount.error", "5");
+    world.start();
+    let task = world.task("q");
+    world.complete(&task.token, vec![timer("t", 10)]).unwrap();
+    world.fire();
     expect![[r#"
         main Terminated
           1 WorkflowExecutionStarted first=<run1> attempt=1
           2 WorkflowTaskScheduled queue=q attempt=1
           3 WorkflowTaskStarted scheduled=2
           4 WorkflowTaskCompleted started=3
-          5 MarkerRecorded name=a
-          6 MarkerRecorded name=b
-          7 MarkerRecorded name=c
-          8 WorkflowExecutionTerminated reason="Workflow history count exceeds limit." by=history-service
-    "#]].assert_eq(&world.told());
+          5 TimerStarted
+          6 WorkflowExecutionTerminated reason="Workflow history count exceeds limit." by=history-service
+    "#]]
+    .assert_eq(&world.told());
+}
+
+/// Temporal looks at the size before a change: the one that passes it stays, the next does not.
+#[test]
+fn a_history_too_large_ends_with_the_next_call() {
+    let mut world = World::new();
+    set(&mut world, "limit.historySize.error", "1");
+    world.start();
+    let refused = world.signal("one").unwrap_err();
+    let text = "Workflow history size exceeds limit.".to_owned();
+    assert_eq!(refused, Refusal::InvalidArgument(text));
+    expect![[r#"
+        main Terminated
+          1 WorkflowExecutionStarted first=<run1> attempt=1
+          2 WorkflowTaskScheduled queue=q attempt=1
+          3 WorkflowExecutionTerminated reason="Workflow history size exceeds limit." by=history-service
+    "#]]
+    .assert_eq(&world.told());
 }
 
 #[test]
@@ -78,7 +152,7 @@ fn a_long_history_suggests_to_continue_as_new() {
 #[test]
 fn a_full_buffer_fails_the_task_and_nothing_is_lost() {
     let mut world = World::new();
-    set(&mut world, "history.maximumBufferedEventsBatch", "3");
+    set(&mut world, "history.maximumBufferedEventsBatch", "2");
     world.start();
     let task = world.task("q");
     for name in ["one", "two", "three"] {
@@ -100,6 +174,28 @@ fn a_full_buffer_fails_the_task_and_nothing_is_lost() {
           8 WorkflowTaskScheduled queue=q attempt=1
     "#]]
     .assert_eq(&world.told());
+}
+
+#[test]
+fn a_buffer_of_too_many_bytes_fails_the_task_too() {
+    let mut world = World::new();
+    set(
+        &mut world,
+        "history.maximumBufferedEventsSizeInBytes",
+        "100",
+    );
+    world.start();
+    let task = world.task("q");
+    let name = "n".repeat(90);
+    world.signal("one").unwrap();
+    world.signal(&name).unwrap();
+    let late = world
+        .complete(&task.token, vec![complete_workflow()])
+        .unwrap_err();
+    assert_eq!(late.to_string(), "Workflow task not found.");
+    let run = &world.runs()[0];
+    assert_eq!((run.buffered_count, run.buffered_bytes), (0, 0));
+    assert_eq!(run.signal_count, 2);
 }
 
 #[test]

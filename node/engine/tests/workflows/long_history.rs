@@ -162,7 +162,7 @@ fn run_length(world: &World) -> i64 {
     }
 }
 
-fn large_signal(world: &mut World, bytes: usize) {
+fn large_signal(world: &mut World, bytes: usize) -> Result<Reply, Refusal> {
     let payload = Payload {
         data: vec![7; bytes].into(),
         ..Payload::default()
@@ -177,8 +177,7 @@ fn large_signal(world: &mut World, bytes: usize) {
         }),
         ..Default::default()
     };
-    let mutation = Mutation::SignalWorkflowExecution(Proto(request));
-    world.call(mutation).unwrap();
+    world.call(Mutation::SignalWorkflowExecution(Proto(request)))
 }
 
 #[test]
@@ -186,7 +185,7 @@ fn a_page_that_large_events_fill_reads_few_of_those_after_it() {
     let mut world = long_world();
     world.start();
     for _ in 0..60 {
-        large_signal(&mut world, 1024 * 1024);
+        large_signal(&mut world, 1024 * 1024).unwrap();
     }
     let run = run(&world);
     let counted = Counted::new(&world.memory);
@@ -253,12 +252,12 @@ fn a_large_buffer_is_flushed_whole_beside_a_large_completion() {
     assert!(matches!(refused, Refusal::InvalidArgument(_)), "{refused}");
     world.start();
     let task = world.task("q");
-    signals(&mut world, most - 1);
-    assert_eq!(run(&world).buffered_count, most - 1);
+    signals(&mut world, most);
+    assert_eq!(run(&world).buffered_count, most);
     let activities = (0..2_000).map(activity).collect();
     world.complete(&task.token, activities).unwrap();
     assert_eq!(run(&world).buffered_count, 0);
-    assert_eq!(signal_names(&world), expected_names(most - 1));
+    assert_eq!(signal_names(&world), expected_names(most));
     world.check();
     let task = world.task("q");
     world
@@ -273,9 +272,9 @@ fn a_large_buffer_that_is_full_fails_the_task_and_nothing_is_lost() {
     set(&mut world, "history.maximumBufferedEventsBatch", "3000").unwrap();
     world.start();
     world.task("q");
-    signals(&mut world, 3_000);
+    signals(&mut world, 3_001);
     assert_eq!(run(&world).buffered_count, 0);
-    assert_eq!(signal_names(&world), expected_names(3_000));
+    assert_eq!(signal_names(&world), expected_names(3_001));
     world.check();
 }
 
@@ -350,7 +349,7 @@ fn a_reset_with_very_many_pending_timers_is_refused_and_changes_nothing() {
 }
 
 #[test]
-fn the_default_limits_end_a_run_with_the_first_transaction_that_passes_them() {
+fn the_default_limits_end_a_run_and_take_back_what_passed_them() {
     let mut world = World::without_checks();
     world.start();
     // 1 started, 2 scheduled; each round 3 and the markers.
@@ -361,22 +360,26 @@ fn the_default_limits_end_a_run_with_the_first_transaction_that_passes_them() {
         let task = world.task("q");
         world.signal(&format!("wake {round}")).unwrap();
         let markers = (0..1_000).map(|_| marker("m")).collect();
-        world.complete(&task.token, markers).unwrap();
+        if let Err(refused) = world.complete(&task.token, markers) {
+            let text = "Workflow history count exceeds limit.".to_owned();
+            assert_eq!(refused, Refusal::InvalidArgument(text));
+        }
     }
     let ended = run(&world);
     assert_eq!(terminated(&world), "Workflow history count exceeds limit.");
     let length = ended.next_event_id - 1;
-    assert!((51_202..=52_300).contains(&length), "{length} events");
+    assert!((50_200..=51_203).contains(&length), "{length} events");
 
     let mut world = World::without_checks();
     world.start();
     let mut signals = 0;
     while run(&world).close.is_none() {
-        large_signal(&mut world, 1024 * 1024);
+        let answer = large_signal(&mut world, 1024 * 1024);
         signals += 1;
+        assert_eq!(answer.is_err(), run(&world).close.is_some(), "{answer:?}");
     }
-    // Fifty of them are, with their envelopes, more than 50 MiB.
-    assert_eq!(signals, 50);
+    // Fifty of them are, with their envelopes, more than 50 MiB; the next one is taken back.
+    assert_eq!(signals, 51);
     assert_eq!(terminated(&world), "Workflow history size exceeds limit.");
     world.check();
 }

@@ -38,6 +38,8 @@ struct State {
     /// Peers' wall clocks, and our monotonic clock when they were heard.
     heard: BTreeMap<u64, (i64, Duration)>,
     told_offset: bool,
+    /// The latest stamp that was applied here, and our monotonic clock when it was.
+    applied: (i64, Duration),
 }
 
 impl ClusterTime {
@@ -78,7 +80,18 @@ impl ClusterTime {
         reference(&self.state(), self.node_id, wall.0, mono).is_some()
     }
 
-    /// Begins a leadership: from the last applied stamp, or from the reference when that is later.
+    /// An entry with this stamp was applied here.
+    pub fn applied(&self, stamp: Timestamp) {
+        let at = self.clock.monotonic();
+        let mut state = self.state();
+        if stamp.0 > state.applied.0 {
+            state.applied = (stamp.0, at);
+        }
+    }
+
+    /// Begins a leadership: from the last applied stamp and the time since it was applied here, or
+    /// from the reference when that is later. So time goes on while nobody leads: standing still and
+    /// stepping forward later, it would fire what was asked for in between too early.
     /// The very first leadership of a cluster has no stamp yet and takes what it has.
     pub fn begin(&self, applied_at: Timestamp) {
         let (mono, wall) = (self.clock.monotonic(), self.clock.wall().0);
@@ -86,7 +99,9 @@ impl ClusterTime {
         let reference = reference(&state, self.node_id, wall, mono);
         let first = applied_at == Timestamp::default();
         let known = reference.unwrap_or(if first { wall } else { 0 });
-        state.cluster = state.cluster.max(applied_at.0).max(known);
+        let (stamp, at) = state.applied;
+        let steady = stamp.saturating_add(nanos(mono.saturating_sub(at)));
+        state.cluster = state.cluster.max(applied_at.0).max(known).max(steady);
         state.at = mono;
     }
 
@@ -280,6 +295,19 @@ mod tests {
         );
         leader.hear();
         assert_eq!(leader.time.now().0, START);
+    }
+
+    /// A timer of 800 ms fired after 442 ms, since time stood still between two leaders and then
+    /// stepped forward.
+    #[test]
+    fn time_goes_on_between_two_leaderships_though_no_peer_is_heard() {
+        let leader = Leader::new(0);
+        leader.time.applied(Timestamp(START));
+        leader.clock.mono.store(5 * SECOND, Ordering::Relaxed);
+        leader.time.begin(Timestamp(START));
+        assert_eq!(leader.time.now().0, START + 5 * SECOND);
+        leader.hear();
+        assert_eq!(leader.time.now().0, START + 5 * SECOND, "no step");
     }
 
     #[test]

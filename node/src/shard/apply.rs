@@ -93,6 +93,7 @@ impl Machine {
             Err(panic) => panicked(core, &view, proposed, &*panic),
         };
         drop(view);
+        core.time.applied(proposed.now);
         core.store.merge(stored(changes), position);
         let used: BTreeSet<_> = effects
             .iter()

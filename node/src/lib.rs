@@ -16,6 +16,7 @@ pub mod node;
 mod outbox;
 pub mod queries;
 pub mod shard;
+pub mod sizes;
 pub mod telemetry;
 pub mod timers;
 pub mod updates;

@@ -9,6 +9,7 @@ use crate::clock::{Clock, RealClock};
 use crate::entropy::{Entropy, OsEntropy};
 use crate::http;
 use crate::shard::{Seed, Shard, ShardParts, StateRecord};
+use crate::sizes::Sizes;
 use admin::NodeAdmin;
 use begin::{Beginning, begin, has_its_vote};
 use health::NodeHealth;
@@ -23,10 +24,8 @@ use steadfast_raft::transport::grpc::{self, GrpcTransport};
 use steadfast_raft::{ApplyMode, Peer, RaftNode, RaftOptions, Timing, Transport};
 use steadfast_storage::directory::{Directory, DirectoryError, Identity};
 use steadfast_storage::disk::{Disk, RealDisk};
-use steadfast_storage::log::{Log, LogError, LogOptions, LogWriter};
-use steadfast_storage::state::{
-    IndexFactory, Keeper, SledIndexFactory, StateError, StateOptions, StateStore,
-};
+use steadfast_storage::log::{Log, LogError, LogWriter};
+use steadfast_storage::state::{IndexFactory, Keeper, SledIndexFactory, StateError, StateStore};
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::watch;
@@ -103,6 +102,8 @@ pub struct Seams {
     pub threads: Threads,
     /// Raft's clocks.
     pub timing: Timing,
+    /// Sizes of log and state.
+    pub sizes: Sizes,
 }
 
 impl Seams {
@@ -119,6 +120,7 @@ impl Seams {
             transport: Arc::new(GrpcTransport),
             threads: Threads::Real,
             timing: Timing::default(),
+            sizes: Sizes::default(),
         })
     }
 }
@@ -220,18 +222,14 @@ impl Node {
         // 3. Log and state, each with its thread.
         let failed = watch::Sender::new(None);
         let mut threads_end = Vec::new();
-        let (log, writer, recovered) = Log::open(
-            seams.disk.clone(),
-            &directory.log_dir(),
-            LogOptions::default(),
-        )?;
+        let (log, writer, recovered) =
+            Log::open(seams.disk.clone(), &directory.log_dir(), seams.sizes.log())?;
         threads_end.push(run_writer(&seams, writer)?);
-        let state_options = StateOptions::new(grouping);
         let (store, keeper) = StateStore::<StateRecord>::open(
             seams.disk.clone(),
             seams.index.clone(),
             &directory.state_dir(),
-            state_options,
+            seams.sizes.state(grouping),
         )?;
         let applied = store.applied().is_some();
         has_its_vote(&directory, options.node_id, &recovered, applied)?;
@@ -245,6 +243,7 @@ impl Node {
             entropy: seams.entropy.clone(),
             seed: options.seed.clone(),
             may_block: seams.threads == Threads::Real,
+            sizes: seams.sizes,
         };
         let (shard, machine, loops) = Shard::new(parts);
         let raft_runtime = match seams.threads {
@@ -454,6 +453,7 @@ fn raft_options(
     let cluster = identity.cluster_name.clone();
     let mut raft = RaftOptions::new(options.node_id, peer, cluster, seams.entropy.number());
     raft.timing = seams.timing;
+    raft.keep_entries = seams.sizes.keep_entries;
     raft.apply = match seams.threads {
         Threads::Real => ApplyMode::Thread,
         Threads::Inline => ApplyMode::Inline,

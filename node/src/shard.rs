@@ -40,6 +40,7 @@ use crate::entropy::Entropy;
 use crate::matching::Matching;
 use crate::outbox::Outbox;
 use crate::queries::Queries;
+use crate::sizes::Sizes;
 use crate::telemetry::Telemetry;
 use crate::timers::Alarm;
 use crate::updates::Updates;
@@ -127,6 +128,8 @@ pub struct ShardParts {
     pub seed: Seed,
     /// The apply thread may block on the keeper; false when all runs on one thread.
     pub may_block: bool,
+    /// When marks are due.
+    pub sizes: Sizes,
 }
 
 /// The shard. Clones are the same.
@@ -145,6 +148,7 @@ pub(crate) struct Core {
     pub(crate) time: ClusterTime,
     entropy: Arc<dyn Entropy>,
     seed: Seed,
+    sizes: Sizes,
     may_block: bool,
     pub(crate) telemetry: Telemetry,
     admission: Admission,
@@ -198,6 +202,7 @@ impl Shard {
             raft: OnceLock::new(),
             entropy: parts.entropy,
             seed: parts.seed,
+            sizes: parts.sizes,
             may_block: parts.may_block,
             telemetry: Telemetry::default(),
             admission: Admission::default(),

@@ -5,10 +5,6 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
-/// An overlay of so many bytes is frozen.
-const MARK_BYTES: usize = 64 << 20;
-/// And any overlay with changes after so long: a restart replays the log since the last mark.
-const MARK_EVERY: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_millis(250);
 /// Between looks at the disk.
 const DISK_LOOK: Duration = Duration::from_secs(1);
@@ -21,8 +17,8 @@ pub(super) async fn propose(core: &Core) {
     loop {
         sleep(LOOK).await;
         let changed = core.store.counters().overlay_records > 0;
-        let due =
-            core.store.active_bytes() >= MARK_BYTES || changed && marked.elapsed() >= MARK_EVERY;
+        let due = core.store.active_bytes() >= core.sizes.mark_bytes
+            || changed && marked.elapsed() >= core.sizes.mark_every;
         // With too many frozen the keeper is behind; another would stop apply.
         if due && !core.store.frozen_full() {
             core.propose_mark();

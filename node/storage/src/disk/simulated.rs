@@ -87,7 +87,7 @@ impl SimulatedDisk {
 
     /// Stops the machine and starts it again: the result is the disk as it is found then. All
     /// handles from before fail from now on, and their locks are gone. Faults are lifted, but for
-    /// the size of the disk.
+    /// the size of the disk, wrong reads and stray writes.
     #[must_use = "the handle from before the crash no longer works"]
     pub fn crash(&self, loss: CrashLoss) -> SimulatedDisk {
         self.report(|| format!("crash {loss:?}"));
@@ -129,6 +129,18 @@ impl SimulatedDisk {
     /// When there is no such file, or it is shorter.
     pub fn flip_bit(&self, path: &Path, offset: u64, bit: u8) -> io::Result<()> {
         self.lock_contents().flip_bit(path, offset, bit)
+    }
+
+    /// Lets the `nth` read of files below `dir` from now (1 is the next) show one wrong bit; the
+    /// bytes on the disk stay right.
+    pub fn flip_read(&self, dir: &Path, nth: u64) {
+        self.lock_contents().wrong_read = Some((dir.to_path_buf(), nth.max(1)));
+    }
+
+    /// Lets the `nth` write to files below `dir` from now (1 is the next) land at another place of
+    /// its file, and succeed.
+    pub fn stray_write(&self, dir: &Path, nth: u64) {
+        self.lock_contents().stray_write = Some((dir.to_path_buf(), nth.max(1)));
     }
 
     /// Calls and syncs so far.
@@ -301,13 +313,17 @@ impl DiskFile for SimulatedFile {
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         self.disk
             .report(|| format!("write {} {offset}+{}", self.path.display(), bytes.len()));
-        self.disk.change()?.write(self.file, offset, bytes)
+        self.disk
+            .change()?
+            .write(self.file, &self.path, offset, bytes)
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
         self.disk
             .report(|| format!("read {} {offset}+{}", self.path.display(), buffer.len()));
-        self.disk.look()?.read(self.file, offset, buffer)
+        self.disk
+            .look()?
+            .read(self.file, &self.path, offset, buffer)
     }
 
     fn sync_data(&self) -> io::Result<()> {

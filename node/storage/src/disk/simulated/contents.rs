@@ -55,7 +55,29 @@ pub(super) struct Contents {
     pub(super) power_cut: Option<u64>,
     pub(super) failing_sync: Option<u64>,
     pub(super) sync_takes: Duration,
+    /// Below this directory the read of this number (counted down) shows a wrong bit.
+    pub(super) wrong_read: Option<(PathBuf, u64)>,
+    /// Below this directory the write of this number (counted down) lands elsewhere.
+    pub(super) stray_write: Option<(PathBuf, u64)>,
     next_file: u64,
+}
+
+/// A stray write misses its place by so much.
+const STRAY_BYTES: u64 = 4096;
+
+/// Counts a fault down; whether it happens now.
+fn happens(fault: &mut Option<(PathBuf, u64)>, path: &Path) -> bool {
+    let Some((below, left)) = fault else {
+        return false;
+    };
+    if path.starts_with(below) {
+        *left -= 1;
+        if *left == 0 {
+            *fault = None;
+            return true;
+        }
+    }
+    false
 }
 
 impl Contents {
@@ -72,6 +94,8 @@ impl Contents {
             power_cut: None,
             failing_sync: None,
             sync_takes: SYNC_TAKES,
+            wrong_read: None,
+            stray_write: None,
             next_file: 0,
         }
     }
@@ -206,8 +230,22 @@ impl Contents {
         Ok(())
     }
 
-    pub(super) fn write(&mut self, file: u64, offset: u64, bytes: &[u8]) -> io::Result<()> {
+    pub(super) fn write(
+        &mut self,
+        file: u64,
+        path: &Path,
+        offset: u64,
+        bytes: &[u8],
+    ) -> io::Result<()> {
         self.counts.writes += 1;
+        let offset = if happens(&mut self.stray_write, path) {
+            // Before its place when there is room, so that it also damages what stands there.
+            offset
+                .checked_sub(STRAY_BYTES)
+                .unwrap_or(offset + STRAY_BYTES)
+        } else {
+            offset
+        };
         self.counts.bytes += bytes.len() as u64;
         let free = self.capacity.saturating_sub(self.used());
         let contents = self.files.get_mut(&file).ok_or(io::ErrorKind::NotFound)?;
@@ -226,7 +264,13 @@ impl Contents {
         Ok(())
     }
 
-    pub(super) fn read(&self, file: u64, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+    pub(super) fn read(
+        &mut self,
+        file: u64,
+        path: &Path,
+        offset: u64,
+        buffer: &mut [u8],
+    ) -> io::Result<usize> {
         let contents = self.files.get(&file).ok_or(io::ErrorKind::NotFound)?;
         let start = usize::try_from(offset)
             .unwrap_or(usize::MAX)
@@ -235,6 +279,9 @@ impl Contents {
             .saturating_add(buffer.len())
             .min(contents.current.len());
         buffer[..end - start].copy_from_slice(&contents.current[start..end]);
+        if end > start && happens(&mut self.wrong_read, path) {
+            buffer[(end - start) / 2] ^= 0x10;
+        }
         Ok(end - start)
     }
 

@@ -1,11 +1,11 @@
 //! What a simulation leaves for the checkers.
 
 use crate::operation::{Answer, Asked, Journal, Operation, Outcome};
-use crate::simulation::Fault;
+use crate::simulation::{Fault, Met};
 use prost::Message;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use steadfast::shard::View;
 use steadfast_engine::Tables;
@@ -64,6 +64,40 @@ pub struct Replica {
     pub records: Vec<(Key, Arc<Record>)>,
 }
 
+/// How far a node was at some moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Observation {
+    /// Virtual time.
+    pub at: Duration,
+    /// Which node.
+    pub node: u64,
+    /// How often it was started before.
+    pub life: u32,
+    /// Its term.
+    pub term: u64,
+    /// Index of the last entry in its log.
+    pub last: u64,
+    /// Up to here it knows of commitment.
+    pub committed: u64,
+    /// Up to here it has applied.
+    pub applied: u64,
+    /// Up to here its snapshot goes.
+    pub snapshot: u64,
+    /// Up to here its log is purged.
+    pub purged: u64,
+}
+
+impl Observation {
+    /// Whether nothing has changed but time.
+    #[must_use]
+    pub fn is_as_far(&self, now: &Observation) -> bool {
+        Observation {
+            at: now.at,
+            ..*self
+        } == *now
+    }
+}
+
 /// Everything there is to check.
 #[derive(Debug, Clone, Default)]
 pub struct Evidence {
@@ -79,6 +113,14 @@ pub struct Evidence {
     pub led_since: Vec<Duration>,
     /// How often each fault happened.
     pub faults: BTreeMap<Fault, u32>,
+    /// Rare situations.
+    pub situations: Met,
+    /// How far nodes were, whenever that changed, in the order of time.
+    pub observations: Vec<Observation>,
+    /// What the engine itself finds wrong in a replica's state, by node.
+    pub unsound: Vec<(u64, String)>,
+    /// Where each run is in `runs`; made when first asked for.
+    pub index: OnceLock<BTreeMap<String, usize>>,
     /// How long clients called, in virtual time.
     pub lasted: Duration,
 }
@@ -160,7 +202,11 @@ impl Evidence {
     /// The run of an id.
     #[must_use]
     pub fn run(&self, run_id: &str) -> Option<&FinalRun> {
-        self.runs.iter().find(|run| run.run_id == run_id)
+        let index = self.index.get_or_init(|| {
+            let runs = self.runs.iter().enumerate();
+            runs.map(|(at, run)| (run.run_id.clone(), at)).collect()
+        });
+        self.runs.get(*index.get(run_id)?)
     }
 
     /// All runs of a workflow.

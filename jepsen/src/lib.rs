@@ -2,10 +2,11 @@
 //!
 //! [`simulation`]: three or five nodes on one thread, everything drawn from one seed. [`workload`]:
 //! clients and workers. [`operation`]: what they note. [`evidence`]: all that is left at the end.
-//! [`checkers`]: one file for each promise.
+//! [`linearizability`]: a search that some of them use. [`checkers`]: one file for each promise.
 
 pub mod checkers;
 pub mod evidence;
+pub mod linearizability;
 pub mod operation;
 pub mod simulation;
 pub mod workload;

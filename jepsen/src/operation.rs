@@ -3,6 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+/// Why a call has no answer that was done: its answer was lost on the way.
+pub const ANSWER_LOST: &str = "it was done and the answer is lost";
+/// A call outlived its deadline by a second.
+pub const NO_END: &str = "no answer in time";
+
 /// One call: when it was made, when its answer was known, and what that was.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Operation {
@@ -73,6 +78,13 @@ pub enum Asked {
         /// Which workflow.
         workflow_id: String,
     },
+    /// GetWorkflowExecutionHistory, one page.
+    History {
+        /// Which workflow.
+        workflow_id: String,
+        /// Which run.
+        run_id: String,
+    },
     /// ListWorkflowExecutions, all pages.
     List,
     /// RespondActivityTaskCompleted.
@@ -84,12 +96,25 @@ pub enum Asked {
         /// Which attempt.
         attempt: i32,
     },
+    /// RespondActivityTaskFailed.
+    FailActivity {
+        /// Which run.
+        run_id: String,
+        /// Which activity.
+        activity_id: String,
+        /// Which attempt.
+        attempt: i32,
+    },
     /// RespondWorkflowTaskCompleted.
     CompleteWorkflowTask {
         /// Which run.
         run_id: String,
         /// Which task.
         started_event_id: i64,
+        /// Hash of the task's token.
+        token: u64,
+        /// Whether it says something that stays in the history.
+        decides: bool,
     },
 }
 
@@ -136,11 +161,22 @@ pub enum Answer {
     },
     /// Status by run id.
     Rows(BTreeMap<String, i32>),
+    /// The beginning of a run's history.
+    Events {
+        /// The run.
+        run_id: String,
+        /// How many events were read.
+        events: usize,
+        /// Hash of their bytes.
+        history: u64,
+    },
 }
 
 /// A task that a worker got.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delivery {
+    /// Virtual time at which the worker asked for a task.
+    pub polled: Duration,
     /// Virtual time at which the worker had it.
     pub at: Duration,
     /// The run.

@@ -3,16 +3,21 @@
 //! What is not simulated: the gRPC connections of clients (requests enter decoded), sled (a model
 //! with the same contract takes its seat), threads.
 
+mod clock;
 mod cluster;
 mod nemesis;
 mod network;
+mod operator;
+mod situation;
 mod swarm;
 mod trace;
 mod whole;
 
+pub use clock::WrongClock;
 pub use cluster::{Cluster, Crashed, Door, Doors, eventually};
 pub use nemesis::Nemesis;
 pub use network::{Conditions, SimulatedNetwork};
+pub use situation::{Met, SITUATIONS, Situation};
 pub use swarm::{FAULTS, Fault, Swarm};
 pub use trace::Trace;
 pub use whole::{Order, Verdict, simulate};

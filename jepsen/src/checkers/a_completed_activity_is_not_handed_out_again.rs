@@ -71,6 +71,7 @@ mod tests {
         acknowledge(&mut planted, 1, asked, Answer::Done);
         assert_eq!(check(&planted).len(), 1);
         planted.journal.deliveries.push(Delivery {
+            polled: Default::default(),
             at: Duration::from_secs(9),
             run_id: "r".into(),
             task: DeliveredTask::Activity {

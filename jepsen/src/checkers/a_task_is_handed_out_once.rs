@@ -30,6 +30,7 @@ mod tests {
     #[test]
     fn an_attempt_that_two_workers_got_is_found() {
         let delivery = |attempt| Delivery {
+            polled: Default::default(),
             at: Default::default(),
             run_id: "r".into(),
             task: DeliveredTask::Activity {

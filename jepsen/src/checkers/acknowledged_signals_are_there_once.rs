@@ -25,8 +25,10 @@ fn signal_of(asked: &Asked) -> Option<(&str, &str)> {
         | Asked::Update { .. }
         | Asked::Query { .. }
         | Asked::Describe { .. }
+        | Asked::History { .. }
         | Asked::List
         | Asked::CompleteActivity { .. }
+        | Asked::FailActivity { .. }
         | Asked::CompleteWorkflowTask { .. } => None,
     }
 }

@@ -13,7 +13,9 @@ pub(super) fn check(evidence: &Evidence) -> Vec<String> {
     let by_client = |asked: &Asked| {
         !matches!(
             asked,
-            Asked::CompleteActivity { .. } | Asked::CompleteWorkflowTask { .. }
+            Asked::CompleteActivity { .. }
+                | Asked::FailActivity { .. }
+                | Asked::CompleteWorkflowTask { .. }
         )
     };
     let calls = evidence.acknowledged().filter(|(_, asked, _)| by_client(asked));

@@ -32,6 +32,7 @@ mod tests {
     fn a_history_that_changed_is_found() {
         let mut planted = evidence(vec![run("w", "r")]);
         planted.journal.deliveries.push(Delivery {
+            polled: Default::default(),
             at: Default::default(),
             run_id: "r".into(),
             task: DeliveredTask::Workflow {

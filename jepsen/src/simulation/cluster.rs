@@ -1,31 +1,33 @@
 //! Three or five whole nodes and what can be done to their machines.
 
+use super::clock::WrongClock;
 use super::network::SimulatedNetwork;
 use super::trace::Trace;
 use futures::FutureExt;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use steadfast::clock::SimulatedClock;
 use steadfast::entropy::SeededEntropy;
 use steadfast::node::{Node, NodeOptions, Seams, StartError, Threads};
 use steadfast::shard::{Seed, Shard};
+use steadfast::sizes::Sizes;
 use steadfast_engine::Timestamp;
-use steadfast_raft::Timing;
+use steadfast_raft::{RaftNode, Timing};
 use steadfast_storage::disk::{CrashLoss, SimulatedDisk};
 use steadfast_storage::state::MemoryIndexFactory;
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 /// 2026-01-01.
-const WALL: Timestamp = Timestamp(1_767_225_600_000_000_000);
+pub(super) const WALL: Timestamp = Timestamp(1_767_225_600_000_000_000);
 const PATIENCE: Duration = Duration::from_secs(120);
 
 #[derive(Debug)]
 struct Machine {
     node: Node,
     disk: SimulatedDisk,
-    clock: Arc<SimulatedClock>,
+    clock: Arc<WrongClock>,
 }
 
 /// How callers reach a running node.
@@ -33,8 +35,19 @@ struct Machine {
 pub struct Door {
     /// The node's shard.
     pub shard: Shard,
+    /// The node's Raft: for operators.
+    pub raft: RaftNode,
     /// Cancelled when the machine is gone: no answer comes out any more.
     pub life: CancellationToken,
+    held: watch::Sender<bool>,
+}
+
+impl Door {
+    /// Waits while the machine stands still.
+    pub async fn moves(&self) {
+        // The door holds the sender.
+        drop(self.held.subscribe().wait_for(|held| !held).await);
+    }
 }
 
 /// The doors of all running nodes, by node. Clones are the same.
@@ -67,10 +80,25 @@ impl Doors {
             .collect()
     }
 
+    /// The shards of all running nodes, with their numbers.
+    #[must_use]
+    pub fn by_id(&self) -> Vec<(u64, Shard)> {
+        let doors = self.lock();
+        let shard = |(id, door): (&u64, &Door)| (*id, door.shard.clone());
+        doors.iter().map(shard).collect()
+    }
+
     /// The shard of a node that says it leads.
     #[must_use]
     pub fn leader(&self) -> Option<Shard> {
         self.shards().into_iter().find(Shard::is_leader)
+    }
+
+    /// The door of a node that says it leads.
+    #[must_use]
+    pub fn leading(&self) -> Option<Door> {
+        let all = self.all();
+        all.into_iter().find(|door| door.shard.is_leader())
     }
 
     fn close(&self, id: u64) {
@@ -84,10 +112,16 @@ impl Doors {
 #[derive(Debug)]
 pub struct Cluster {
     seed: u64,
-    size: u64,
+    /// How many nodes founded it: those with the lowest numbers.
+    founders: u64,
+    sizes: Sizes,
     trace: Trace,
     network: SimulatedNetwork,
     machines: BTreeMap<u64, Machine>,
+    /// Who belongs to it, running or not.
+    members: BTreeSet<u64>,
+    /// Whom a node that was added later asked.
+    joined: BTreeMap<u64, u64>,
     doors: Doors,
     lives: u64,
 }
@@ -117,21 +151,61 @@ impl Cluster {
     /// # Errors
     /// [`StartError`].
     pub async fn start(seed: u64, size: u64, trace: &Trace) -> Result<Cluster, StartError> {
+        Self::start_sized(seed, size, Sizes::default(), trace).await
+    }
+
+    /// As [`Cluster::start`], with logs and states of other sizes.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn start_sized(
+        seed: u64,
+        size: u64,
+        sizes: Sizes,
+        trace: &Trace,
+    ) -> Result<Cluster, StartError> {
         let mut cluster = Cluster {
             seed,
-            size,
+            founders: size,
+            sizes,
             trace: trace.clone(),
             network: SimulatedNetwork::new(seed, trace),
             machines: BTreeMap::new(),
+            members: (1..=size).collect(),
+            joined: BTreeMap::new(),
             doors: Doors::default(),
             lives: 0,
         };
         for id in 1..=size {
-            let clock = Arc::new(SimulatedClock::new(WALL));
+            let clock = Arc::new(WrongClock::new(WALL));
             let disk = SimulatedDisk::new();
             cluster.restart(Crashed { id, disk, clock }).await?;
         }
         Ok(cluster)
+    }
+
+    /// A new machine with an empty disk, which asks a member to be added.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn join(&mut self, id: u64, asks: u64) -> Result<(), StartError> {
+        self.joined.insert(id, asks);
+        self.members.insert(id);
+        let clock = Arc::new(WrongClock::new(self.true_time()));
+        let disk = SimulatedDisk::new();
+        self.restart(Crashed { id, disk, clock }).await
+    }
+
+    /// What a right wall clock shows now.
+    #[must_use]
+    pub fn true_time(&self) -> Timestamp {
+        let passed = i64::try_from(self.trace.elapsed().as_nanos()).unwrap_or(i64::MAX);
+        Timestamp(WALL.0.saturating_add(passed))
+    }
+
+    /// A member is none any more; its machine runs on until somebody takes it.
+    pub fn forget(&mut self, id: u64) {
+        self.members.remove(&id);
     }
 
     /// A machine comes back, or for the first time.
@@ -149,7 +223,15 @@ impl Cluster {
             data_dir: "/data".into(),
             advertise_raft_address: name(id),
             advertise_grpc_address: format!("grpc-{id}"),
-            initial_members: (1..=self.size).map(|id| (id, name(id))).collect(),
+            initial_members: match self.joined.contains_key(&id) {
+                true => BTreeMap::new(),
+                false => (1..=self.founders).map(|id| (id, name(id))).collect(),
+            },
+            join: self
+                .joined
+                .get(&id)
+                .map(|asks| name(*asks))
+                .unwrap_or_default(),
             seed: Seed::default(),
             ..NodeOptions::default()
         };
@@ -163,12 +245,15 @@ impl Cluster {
             transport: self.network.transport(&name(id)),
             threads: Threads::Inline,
             timing: Timing::default(),
+            sizes: self.sizes,
         };
         let node = Node::start_with(options, seams).await?;
         self.network.listen(&name(id), node.raft().inbound());
         let door = Door {
             shard: node.shard().clone(),
+            raft: node.raft().clone(),
             life: CancellationToken::new(),
+            held: watch::Sender::new(false),
         };
         self.doors.lock().insert(id, door);
         self.machines.insert(id, Machine { node, disk, clock });
@@ -227,6 +312,7 @@ impl Cluster {
     }
 
     fn take(&mut self, id: u64) -> Machine {
+        self.release(id);
         self.doors.close(id);
         let machine = self.machines.remove(&id);
         machine.expect("only a running machine is crashed or stopped")
@@ -251,10 +337,27 @@ impl Cluster {
         self.machines.iter().filter_map(failed).collect()
     }
 
-    /// How many nodes there are, running or not.
+    /// Who belongs to the cluster, running or not.
     #[must_use]
-    pub fn size(&self) -> u64 {
-        self.size
+    pub fn members(&self) -> &BTreeSet<u64> {
+        &self.members
+    }
+
+    /// A machine stands still: it neither hears nor is heard, by nodes and by callers. (Its inner
+    /// timers go on, which a stopped process's would not: what it decides meanwhile is said late.)
+    pub fn hold(&self, id: u64) {
+        self.network.hold(&name(id));
+        if let Some(door) = self.doors.get(id) {
+            door.held.send_replace(true);
+        }
+    }
+
+    /// It moves again: all that waited happens at once.
+    pub fn release(&self, id: u64) {
+        self.network.release(&name(id));
+        if let Some(door) = self.doors.get(id) {
+            door.held.send_replace(false);
+        }
     }
 
     /// The nodes that run.
@@ -288,9 +391,9 @@ impl Cluster {
 
     /// Cuts a node off, in both directions.
     pub fn isolate(&self, id: u64) {
-        for other in (1..=self.size).filter(|other| *other != id) {
-            self.network.cut(&name(id), &name(other));
-            self.network.cut(&name(other), &name(id));
+        for other in self.members.iter().filter(|other| **other != id) {
+            self.network.cut(&name(id), &name(*other));
+            self.network.cut(&name(*other), &name(id));
         }
     }
 
@@ -304,6 +407,13 @@ impl Cluster {
         self.machines[&id].clock.jump(nanos);
     }
 
+    /// Lets one machine's clocks run faster or slower.
+    pub fn drift_clock(&self, id: u64, rate: f64) {
+        if let Some(machine) = self.machines.get(&id) {
+            machine.clock.set_rate(rate);
+        }
+    }
+
     /// The shards of all nodes, in the order of their numbers.
     ///
     /// # Panics
@@ -311,7 +421,7 @@ impl Cluster {
     #[must_use]
     pub fn all(&self) -> Vec<Shard> {
         let all = self.doors.shards();
-        assert_eq!(all.len() as u64, self.size, "all nodes run");
+        assert_eq!(all.len(), self.members.len(), "all nodes run");
         all
     }
 
@@ -332,5 +442,12 @@ pub struct Crashed {
     /// Which machine.
     pub id: u64,
     disk: SimulatedDisk,
-    clock: Arc<SimulatedClock>,
+    clock: Arc<WrongClock>,
+}
+
+impl Crashed {
+    /// Somebody made room on the disk.
+    pub fn make_room(&self) {
+        self.disk.set_capacity(1 << 40);
+    }
 }

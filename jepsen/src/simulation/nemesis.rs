@@ -1,9 +1,18 @@
-//! Brings faults about, and mends them. Never more machines are down or sick than a quorum can
-//! spare, but for a power loss of all.
+//! Brings faults about, and mends them, bounded by what a cluster must survive (the fault atlas):
+//! but for a power loss of all, seldom more machines are away at once than a quorum can spare, and
+//! then only for a while; and never more than one disk is damaged or lost, until a new node has
+//! taken its place.
+
+mod bring;
+mod disks;
+mod links;
+mod members;
+mod observe;
 
 use super::swarm::{Fault, Swarm};
-use super::{Cluster, Crashed, Trace};
-use crate::evidence::Violation;
+use super::{Cluster, Crashed, Met, Situation, Trace};
+use crate::evidence::{Observation, Violation};
+use members::Changing;
 use rand::Rng;
 use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha8Rng;
@@ -14,8 +23,22 @@ use tokio::time::{Instant, sleep};
 
 /// Between two looks.
 const TICK: Duration = Duration::from_millis(50);
-/// A hand-over may take so long.
-const HAND_OVER: Duration = Duration::from_secs(1);
+/// A sync of a good disk.
+const SYNC_TAKES: Duration = Duration::from_micros(500);
+/// How often one machine more is taken away, for a while, than a quorum can spare.
+const ONE_MORE: f64 = 0.1;
+
+/// What is wrong with a machine that runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ailment {
+    /// It must fail soon; what is lost then.
+    Dies(CrashLoss),
+    /// Its disk is full, or nearly: it may stop, and there is room again when it starts.
+    Full,
+    /// Something on its disk is wrong, or will be: when the node finds out, a new one takes its
+    /// place. It may never find out.
+    Damaged,
+}
 
 /// Breaks and mends one cluster.
 #[derive(Debug)]
@@ -26,24 +49,37 @@ pub struct Nemesis {
     trace: Trace,
     /// With the moment at which each comes back.
     down: Vec<(Instant, Crashed)>,
-    /// Nodes that must fail soon, and what happens to their machine then.
-    sick: BTreeMap<u64, CrashLoss>,
+    sick: BTreeMap<u64, Ailment>,
+    /// Machines that stand still, until when.
+    paused: BTreeMap<u64, Instant>,
     /// When links and disks are mended.
     mend_at: Option<Instant>,
+    /// The change of membership under way; one at a time.
+    changing: Option<Changing>,
+    /// A member whose disk is damaged or gone.
+    damaged: Option<u64>,
+    /// Nodes that were removed and must end.
+    leaving: BTreeSet<u64>,
+    /// Ids are never used again.
+    next_id: u64,
     /// How often each kind happened.
     pub happened: BTreeMap<Fault, u32>,
+    /// Rare situations.
+    pub met: Met,
     /// Who said to lead in each term.
     pub leaders: BTreeMap<u64, BTreeSet<u64>>,
     /// When a new leader was first seen.
     pub led_since: Vec<Duration>,
-    /// Term and applied index of each node in this life, which only grow.
-    seen: BTreeMap<u64, (u64, u64)>,
+    /// How far each node was, whenever that changed.
+    pub observations: Vec<Observation>,
+    watched: observe::Watched,
 }
 
 impl Nemesis {
     /// For a cluster that runs well so far.
     #[must_use]
     pub fn new(cluster: Cluster, swarm: Swarm, chance: ChaCha8Rng, trace: &Trace) -> Self {
+        let next_id = cluster.members().last().map_or(1, |last| last + 1);
         Self {
             cluster,
             swarm,
@@ -51,11 +87,18 @@ impl Nemesis {
             trace: trace.clone(),
             down: Vec::new(),
             sick: BTreeMap::new(),
+            paused: BTreeMap::new(),
             mend_at: None,
+            changing: None,
+            damaged: None,
+            leaving: BTreeSet::new(),
+            next_id,
             happened: BTreeMap::new(),
+            met: Met::new(),
             leaders: BTreeMap::new(),
             led_since: Vec::new(),
-            seen: BTreeMap::new(),
+            observations: Vec::new(),
+            watched: observe::Watched::default(),
         }
     }
 
@@ -63,6 +106,12 @@ impl Nemesis {
     #[must_use]
     pub fn cluster(&self) -> &Cluster {
         &self.cluster
+    }
+
+    /// Whether the operator still changes the membership, or a machine waits for its new disk.
+    #[must_use]
+    pub fn is_changing(&self) -> bool {
+        self.changing.is_some() || !self.leaving.is_empty()
     }
 
     /// Breaks and mends until a moment.
@@ -94,7 +143,8 @@ impl Nemesis {
         Ok(())
     }
 
-    /// Mends all links and disks, and starts all machines.
+    /// Mends all links and disks, and starts all machines. A damaged disk stays: its node may still
+    /// find out.
     ///
     /// # Errors
     /// As [`Nemesis::run`].
@@ -104,10 +154,17 @@ impl Nemesis {
         self.cluster
             .network()
             .set_conditions(super::Conditions::default());
-        for id in std::mem::take(&mut self.sick).into_keys() {
-            // What was to come does not come: the machine is started afresh.
-            let crashed = self.cluster.crash(id, CrashLoss::Nothing).await;
-            self.down.push((Instant::now(), crashed));
+        self.cluster.drift_clock(self.swarm.wrong_clock, 1.0);
+        for id in std::mem::take(&mut self.paused).into_keys() {
+            self.cluster.release(id);
+        }
+        for id in self.cluster.running() {
+            if let Some(Ailment::Dies(_)) = self.sick.get(&id) {
+                // What was to come does not come: the machine is started afresh.
+                self.sick.remove(&id);
+                let crashed = self.cluster.crash(id, CrashLoss::Nothing).await;
+                self.down.push((Instant::now(), crashed));
+            }
         }
         for (at, _) in &mut self.down {
             *at = Instant::now();
@@ -123,13 +180,41 @@ impl Nemesis {
         self.cluster.running().choose(&mut self.chance).copied()
     }
 
-    /// A node that may be taken away.
+    /// A node that may be taken away for a while.
     fn victim(&mut self) -> Option<u64> {
-        let spare = (self.cluster.size() as usize - 1) / 2;
-        if self.down.len() + self.sick.len() >= spare {
+        let spare = (self.voters() - 1) / 2;
+        let away = self.away();
+        if away > spare || away == spare && !self.chance.random_bool(ONE_MORE) {
             return None;
         }
-        self.one().filter(|id| !self.sick.contains_key(id))
+        self.healthy()
+    }
+
+    /// The fewest that vote before or after the change under way.
+    fn voters(&self) -> usize {
+        let members = self.cluster.members().len();
+        let joins = self.changing.as_ref().and_then(|it| it.change.add);
+        members - usize::from(joins.is_some())
+    }
+
+    /// Members that are away or ill.
+    fn away(&self) -> usize {
+        let running = self.cluster.running();
+        let well = |id: &&u64| {
+            running.contains(id)
+                && !matches!(self.sick.get(id), Some(Ailment::Dies(_) | Ailment::Full))
+                && !self.paused.contains_key(id)
+        };
+        let members = self.cluster.members();
+        members.len() - members.iter().filter(well).count()
+    }
+
+    fn healthy(&mut self) -> Option<u64> {
+        let one = self.one()?;
+        let well = !self.sick.contains_key(&one)
+            && !self.paused.contains_key(&one)
+            && !self.leaving.contains(&one);
+        well.then_some(one)
     }
 
     async fn take(&mut self, id: u64, loss: CrashLoss) {
@@ -138,25 +223,21 @@ impl Nemesis {
     }
 
     fn gone(&mut self, crashed: Crashed) {
-        self.seen.remove(&crashed.id);
-        self.sick.remove(&crashed.id);
+        let id = crashed.id;
+        self.watched.ends(id);
+        self.paused.remove(&id);
+        if let Some(Ailment::Dies(_)) = self.sick.get(&id) {
+            self.sick.remove(&id);
+        }
         let back = Instant::now() + self.around(self.swarm.mended_after);
         self.down.push((back, crashed));
     }
 
     async fn look(&mut self) -> Result<(), Violation> {
         for (id, reason) in self.cluster.failures() {
-            match self.sick.remove(&id) {
-                Some(loss) => {
-                    self.trace.line(|| format!("{id} cannot go on: {reason}"));
-                    self.take(id, loss).await;
-                }
-                None => {
-                    let what = format!("node {id} cannot go on: {reason}");
-                    return Err(Violation::new("nodes_run", what));
-                }
-            }
+            self.failed(id, &reason).await?;
         }
+        self.members_changed().await?;
         let now = Instant::now();
         let (back, down) = std::mem::take(&mut self.down)
             .into_iter()
@@ -164,42 +245,80 @@ impl Nemesis {
         self.down = down;
         let back: Vec<(Instant, Crashed)> = back;
         for (_, crashed) in back {
-            let id = crashed.id;
-            if let Err(error) = self.cluster.restart(crashed).await {
-                let what = format!("node {id} does not start: {error}");
-                return Err(Violation::new("nodes_start", what));
-            }
+            self.comes_back(crashed).await?;
         }
+        self.go_on(now);
         if self.mend_at.is_some_and(|at| at <= now) {
             self.mend();
         }
-        self.observe()
+        self.observe();
+        Ok(())
     }
 
-    fn observe(&mut self) -> Result<(), Violation> {
-        for id in self.cluster.running() {
-            let Some(door) = self.cluster.doors().get(id) else {
-                continue;
-            };
-            let (term, leads) = {
-                let leadership = door.shard.leadership();
-                let leadership = leadership.borrow();
-                (leadership.term, leadership.is_leader)
-            };
-            let applied = door.shard.view().applied();
-            if leads {
-                if !self.leaders.contains_key(&term) {
-                    self.led_since.push(self.trace.elapsed());
-                }
-                self.leaders.entry(term).or_default().insert(id);
+    /// A node says that it cannot go on: with a good reason, or something is wrong.
+    async fn failed(&mut self, id: u64, reason: &str) -> Result<(), Violation> {
+        self.trace.line(|| format!("{id} cannot go on: {reason}"));
+        if self.leaving.remove(&id) {
+            drop(self.cluster.crash(id, CrashLoss::Nothing).await);
+            self.watched.ends(id);
+            return Ok(());
+        }
+        match self.sick.get(&id).copied() {
+            Some(Ailment::Dies(loss)) => self.take(id, loss).await,
+            Some(Ailment::Full) => self.take(id, CrashLoss::Nothing).await,
+            Some(Ailment::Damaged) => {
+                drop(self.cluster.crash(id, CrashLoss::Nothing).await);
+                self.damage_found(id).await?;
             }
-            let before = self.seen.insert(id, (term, applied)).unwrap_or_default();
-            if before.0 > term || before.1 > applied {
-                let what = format!("node {id} went from {before:?} to {:?}", (term, applied));
-                return Err(Violation::new("nodes_never_go_back", what));
+            None => {
+                let what = format!("node {id} cannot go on: {reason}");
+                return Err(Violation::new("nodes_run", what));
             }
         }
         Ok(())
+    }
+
+    async fn comes_back(&mut self, crashed: Crashed) -> Result<(), Violation> {
+        let id = crashed.id;
+        if self.sick.get(&id) == Some(&Ailment::Full) {
+            crashed.make_room();
+            self.sick.remove(&id);
+        }
+        let Err(error) = self.cluster.restart(crashed).await else {
+            return Ok(());
+        };
+        self.trace.line(|| format!("{id} does not start: {error}"));
+        if self.sick.get(&id) == Some(&Ailment::Damaged) {
+            return self.damage_found(id).await;
+        }
+        let what = format!("node {id} does not start: {error}");
+        Err(Violation::new("nodes_start", what))
+    }
+
+    /// The operator sees that a node will not go on with its disk, and replaces it.
+    async fn damage_found(&mut self, id: u64) -> Result<(), Violation> {
+        self.sick.remove(&id);
+        self.watched.ends(id);
+        self.meet(Situation::DamageFound);
+        self.replace(id).await
+    }
+
+    fn meet(&mut self, situation: Situation) {
+        *self.met.entry(situation).or_default() += 1;
+    }
+
+    /// Machines that stood still long enough move again; the disks of the others still hang.
+    fn go_on(&mut self, now: Instant) {
+        for (id, until) in self.paused.clone() {
+            let left = until.saturating_duration_since(now);
+            if left.is_zero() {
+                self.paused.remove(&id);
+                self.cluster.release(id);
+            }
+            if let Some(disk) = self.cluster.disk(id) {
+                disk.set_sync_takes(left.max(SYNC_TAKES));
+            }
+        }
     }
 
     fn mend(&mut self) {
@@ -207,7 +326,11 @@ impl Nemesis {
         self.cluster.heal();
         for id in self.cluster.running() {
             if let Some(disk) = self.cluster.disk(id) {
-                disk.set_sync_takes(Duration::from_micros(500));
+                disk.set_sync_takes(SYNC_TAKES);
+                disk.set_capacity(disks::PLENTY);
+            }
+            if self.sick.get(&id) == Some(&Ailment::Full) {
+                self.sick.remove(&id);
             }
         }
         self.mend_at = None;
@@ -217,106 +340,6 @@ impl Nemesis {
         if self.mend_at.is_none() {
             self.mend_at = Some(Instant::now() + self.around(self.swarm.mended_after));
         }
-    }
-
-    async fn break_something(&mut self) {
-        let Some(fault) = self.swarm.faults.choose(&mut self.chance).copied() else {
-            return;
-        };
-        if self.bring(fault).await.is_some() {
-            self.trace.line(|| format!("fault {fault:?}"));
-            *self.happened.entry(fault).or_default() += 1;
-        }
-    }
-
-    /// `None` when it cannot be now.
-    async fn bring(&mut self, fault: Fault) -> Option<()> {
-        let seed = self.chance.random();
-        match fault {
-            Fault::Kill => {
-                let id = self.victim()?;
-                self.take(id, CrashLoss::Nothing).await;
-            }
-            Fault::PowerLoss => {
-                let id = self.victim()?;
-                self.take(id, CrashLoss::Seeded(seed)).await;
-            }
-            Fault::PowerLossInDiskCall => {
-                let id = self.victim()?;
-                let call = self.chance.random_range(1..60);
-                self.cluster.disk(id)?.cut_power_at(call);
-                self.sick.insert(id, CrashLoss::Seeded(seed));
-            }
-            Fault::PowerLossOfAll => {
-                for id in self.cluster.running() {
-                    self.take(id, CrashLoss::Seeded(seed ^ id)).await;
-                }
-            }
-            Fault::Stop => {
-                let id = self.victim()?;
-                let stopped = self.cluster.stop_one(id).await;
-                self.gone(stopped);
-            }
-            Fault::FailedSync => {
-                let id = self.victim()?;
-                let sync = self.chance.random_range(1..20);
-                self.cluster.disk(id)?.fail_sync(sync);
-                self.sick.insert(id, CrashLoss::Nothing);
-            }
-            Fault::SlowSync => {
-                let id = self.one()?;
-                let takes = Duration::from_millis(self.chance.random_range(20..400));
-                self.cluster.disk(id)?.set_sync_takes(takes);
-                self.mend_later();
-            }
-            Fault::Isolation | Fault::OneWay | Fault::Partition | Fault::SlowLink => {
-                self.break_links(fault)?;
-                self.mend_later();
-            }
-            Fault::ClockJump => {
-                let id = self.swarm.wrong_clock;
-                self.cluster.disk(id)?;
-                let seconds: i64 = self.chance.random_range(-3_600..3_600);
-                self.cluster.jump_clock(id, seconds * 1_000_000_000);
-            }
-            Fault::LeaderTransfer => {
-                let leader = self.cluster.doors().leader()?;
-                leader.hand_over(None, HAND_OVER).await;
-            }
-        }
-        Some(())
-    }
-
-    fn break_links(&mut self, fault: Fault) -> Option<()> {
-        let one = self.one()?;
-        let others: Vec<u64> = (1..=self.cluster.size()).filter(|id| *id != one).collect();
-        match fault {
-            Fault::OneWay => others.iter().for_each(|to| self.cluster.cut(one, *to)),
-            Fault::Partition => {
-                let (here, there): (Vec<u64>, Vec<u64>) =
-                    (1..=self.cluster.size()).partition(|_| self.chance.random());
-                for (a, b) in here.iter().flat_map(|a| there.iter().map(move |b| (a, b))) {
-                    self.cluster.cut(*a, *b);
-                    self.cluster.cut(*b, *a);
-                }
-            }
-            Fault::SlowLink => {
-                let other = *others.choose(&mut self.chance)?;
-                let by = Duration::from_millis(self.chance.random_range(20..500));
-                self.cluster.slow(one, other, by);
-            }
-            Fault::Isolation
-            | Fault::Kill
-            | Fault::PowerLoss
-            | Fault::PowerLossInDiskCall
-            | Fault::PowerLossOfAll
-            | Fault::Stop
-            | Fault::FailedSync
-            | Fault::SlowSync
-            | Fault::ClockJump
-            | Fault::LeaderTransfer => self.cluster.isolate(one),
-        }
-        Some(())
     }
 
     /// Ends all nodes.

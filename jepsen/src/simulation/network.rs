@@ -50,6 +50,10 @@ struct State {
     members: BTreeMap<String, Member>,
     /// Directed pairs: what the first sends does not reach the second.
     cut: BTreeSet<(String, String)>,
+    /// Machines that stand still: nothing leaves them and nothing is taken in.
+    held: BTreeSet<String>,
+    /// Snapshots whose receiver said that it took them.
+    installs: u32,
     /// Directed pairs on which everything takes longer.
     slow: BTreeMap<(String, String), Duration>,
     conditions: Conditions,
@@ -73,6 +77,8 @@ impl SimulatedNetwork {
         let state = State {
             members: BTreeMap::new(),
             cut: BTreeSet::new(),
+            held: BTreeSet::new(),
+            installs: 0,
             slow: BTreeMap::new(),
             conditions: Conditions::default(),
             chance: ChaCha8Rng::seed_from_u64(seed),
@@ -131,6 +137,20 @@ impl SimulatedNetwork {
         });
     }
 
+    /// Holds what a machine sends, and what is sent to it, until [`SimulatedNetwork::release`].
+    pub fn hold(&self, address: &str) {
+        self.change(|state| {
+            state.held.insert(address.to_owned());
+        });
+    }
+
+    /// What was held goes on at once.
+    pub fn release(&self, address: &str) {
+        self.change(|state| {
+            state.held.remove(address);
+        });
+    }
+
     /// Mends every link: what waited arrives at once.
     pub fn heal(&self) {
         self.change(|state| {
@@ -160,7 +180,19 @@ impl SimulatedNetwork {
 
     fn open(&self, from: &str, to: &str) -> bool {
         let state = self.state();
-        state.cut.is_empty() || !state.cut.contains(&(from.to_owned(), to.to_owned()))
+        let held = || state.held.contains(from) || state.held.contains(to);
+        let cut = || state.cut.contains(&(from.to_owned(), to.to_owned()));
+        (state.held.is_empty() || !held()) && (state.cut.is_empty() || !cut())
+    }
+
+    fn installed(&self) {
+        self.state().installs += 1;
+    }
+
+    /// How many snapshots were taken over so far.
+    #[must_use]
+    pub fn installs(&self) -> u32 {
+        self.state().installs
     }
 
     /// How long the next frame needs.

@@ -7,6 +7,7 @@ use rand::Rng;
 use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha8Rng;
 use std::time::Duration;
+use steadfast::sizes::Sizes;
 
 /// A kind of fault that a nemesis brings about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,10 +38,28 @@ pub enum Fault {
     ClockJump,
     /// The leader hands over.
     LeaderTransfer,
+    /// A machine stands still for a while, and goes on.
+    Pause,
+    /// One machine's clocks run too fast or too slow; the same that jumps.
+    ClockDrift,
+    /// A disk has room for little more, or for nothing.
+    DiskFull,
+    /// One bit of a file turned at rest.
+    BitFlip,
+    /// One read shows a wrong bit.
+    WrongRead,
+    /// One write lands at another place of its file.
+    StrayWrite,
+    /// A machine and its disk are gone for good; a new node takes the place.
+    LostDisk,
+    /// A new node joins and votes, up to five.
+    Grow,
+    /// A node is removed, down to three.
+    Shrink,
 }
 
 /// All of them.
-pub const FAULTS: [Fault; 13] = [
+pub const FAULTS: [Fault; 22] = [
     Fault::Kill,
     Fault::PowerLoss,
     Fault::PowerLossInDiskCall,
@@ -54,6 +73,15 @@ pub const FAULTS: [Fault; 13] = [
     Fault::SlowLink,
     Fault::ClockJump,
     Fault::LeaderTransfer,
+    Fault::Pause,
+    Fault::ClockDrift,
+    Fault::DiskFull,
+    Fault::BitFlip,
+    Fault::WrongRead,
+    Fault::StrayWrite,
+    Fault::LostDisk,
+    Fault::Grow,
+    Fault::Shrink,
 ];
 
 /// Everything that a seed draws before it begins.
@@ -63,6 +91,8 @@ pub struct Swarm {
     pub nodes: u64,
     /// The network between nodes.
     pub conditions: Conditions,
+    /// Logs and states of the nodes.
+    pub sizes: Sizes,
     /// Clients and workers.
     pub habits: Habits,
     /// How many clients.
@@ -91,6 +121,27 @@ fn rarely(chance: &mut ChaCha8Rng, most: f64) -> f64 {
     most * chance.random::<f64>()
 }
 
+/// Small ones most of the time: then a minute sees marks, merges, purges and snapshots.
+fn sizes(chance: &mut ChaCha8Rng) -> Sizes {
+    let sizes = Sizes {
+        min_free_bytes: 4 << 20,
+        ..Sizes::default()
+    };
+    if chance.random_bool(0.2) {
+        return sizes;
+    }
+    Sizes {
+        segment_bytes: chance.random_range(16 << 10..256 << 10),
+        log_cache_bytes: chance.random_range(0..256 << 10),
+        keep_entries: chance.random_range(0..300),
+        mark_bytes: chance.random_range(32 << 10..1 << 20),
+        mark_every: millis(chance, 2_000, 15_000),
+        merge_min_bytes: chance.random_range(8 << 10..256 << 10),
+        merge_max_deltas: chance.random_range(4..12),
+        ..sizes
+    }
+}
+
 impl Swarm {
     /// Draws one.
     pub fn draw(chance: &mut ChaCha8Rng) -> Swarm {
@@ -109,8 +160,9 @@ impl Swarm {
             dies: rarely(chance, 0.1),
             slow: rarely(chance, 0.1),
             fails: rarely(chance, 0.2),
-            pause: millis(chance, 100, 200),
+            pause: millis(chance, 200, 400),
         };
+        let sizes = sizes(chance);
         // A third of the kinds each time, and at least one that takes a node away.
         let mut faults: Vec<Fault> = FAULTS
             .into_iter()
@@ -124,9 +176,10 @@ impl Swarm {
         Swarm {
             nodes,
             conditions,
+            sizes,
             habits,
             clients: chance.random_range(8..=14),
-            workers: chance.random_range(3..=8),
+            workers: chance.random_range(2..=5),
             faults,
             fault_every: millis(chance, 1_500, 8_000),
             mended_after: millis(chance, 500, 6_000),

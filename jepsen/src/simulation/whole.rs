@@ -2,7 +2,7 @@
 
 use super::nemesis::Nemesis;
 use super::swarm::{Fault, Swarm};
-use super::{Cluster, Recording, Trace, told};
+use super::{Cluster, Met, Recording, Trace, situation, told};
 use crate::checkers;
 use crate::evidence::{Evidence, FinalRun, Replica, Violation};
 use crate::workload::{self, Caller, Client};
@@ -10,6 +10,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::collections::BTreeMap;
 use std::time::Duration;
+use steadfast_engine::check::check_state;
 use tokio::time::{Instant, sleep, timeout};
 
 /// After the faults, all work ends within this.
@@ -39,6 +40,8 @@ pub struct Verdict {
     pub runs: usize,
     /// How often each fault happened.
     pub faults: BTreeMap<Fault, u32>,
+    /// Rare situations.
+    pub situations: Met,
     /// How many nodes there were.
     pub nodes: u64,
     /// Virtual time from begin to end.
@@ -73,6 +76,7 @@ async fn whole(order: Order, trace: Trace) -> Verdict {
         operations: evidence.journal.operations.len(),
         runs: evidence.runs.len(),
         faults: evidence.faults,
+        situations: evidence.situations,
         nodes: swarm.nodes,
         simulated: trace.elapsed(),
         trace: String::new(),
@@ -86,7 +90,7 @@ async fn story(
     trace: &Trace,
     evidence: &mut Evidence,
 ) -> Result<(), Violation> {
-    let cluster = Cluster::start(order.seed, swarm.nodes, trace)
+    let cluster = Cluster::start_sized(order.seed, swarm.nodes, swarm.sizes, trace)
         .await
         .map_err(|error| Violation::new("nodes_start", error.to_string()))?;
     let doors = cluster.doors().clone();
@@ -108,8 +112,19 @@ async fn story(
     evidence.leaders = nemesis.leaders.clone();
     evidence.led_since = nemesis.led_since.clone();
     evidence.journal = caller.journal().clone();
+    evidence.situations = nemesis.met.clone();
+    evidence.observations = std::mem::take(&mut nemesis.observations);
     told?;
     evidence.replicas = converged(&mut nemesis).await?;
+    evidence.situations = nemesis.met.clone();
+    situation::noted(&evidence.journal, &mut evidence.situations);
+    for (id, shard) in nemesis.cluster().doors().by_id() {
+        let found = check_state(&shard.view());
+        let found = found.map_err(|fault| Violation::new("state_is_sound", fault.to_string()))?;
+        evidence
+            .unsound
+            .extend(found.into_iter().map(|what| (id, what)));
+    }
     let Some(shard) = nemesis.cluster().doors().shards().into_iter().next() else {
         return Err(Violation::new("nodes_run", "no node runs"));
     };
@@ -164,11 +179,14 @@ async fn converged(nemesis: &mut Nemesis) -> Result<Vec<Replica>, Violation> {
             .watch(Instant::now() + Duration::from_secs(1))
             .await?;
         let doors = nemesis.cluster().doors();
-        let views =
-            (1..=nemesis.cluster().size()).filter_map(|id| Some((id, doors.get(id)?.shard.view())));
+        let members = nemesis.cluster().members();
+        let views = members
+            .iter()
+            .filter_map(|id| Some((*id, doors.get(*id)?.shard.view())));
         let views: Vec<_> = views.collect();
-        let all = views.len() as u64 == nemesis.cluster().size();
+        let all = views.len() == members.len();
         if all
+            && !nemesis.is_changing()
             && views
                 .windows(2)
                 .all(|two| two[0].1.applied() == two[1].1.applied())

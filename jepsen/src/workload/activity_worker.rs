@@ -1,6 +1,6 @@
 //! A worker of activities: sometimes slow, sometimes failing, sometimes dead.
 
-use super::caller::{Caller, Failed};
+use super::caller::{Caller, Failed, timed};
 use super::{NAMESPACE, queue};
 use crate::operation::{Answer, Asked, DeliveredTask, Delivery};
 use rand::Rng;
@@ -19,6 +19,7 @@ const TRIES: u32 = 4;
 
 pub(super) async fn run(caller: Caller) {
     loop {
+        let polled_at = caller.now();
         let mut poll = Request::new(wire::PollActivityTaskQueueRequest {
             namespace: NAMESPACE.into(),
             task_queue: queue(),
@@ -30,16 +31,17 @@ pub(super) async fn run(caller: Caller) {
             node.workflow().poll_activity_task_queue(poll).await
         });
         match polled.await {
-            Ok(task) if !task.task_token.is_empty() => perform(&caller, task).await,
+            Ok(task) if !task.task_token.is_empty() => perform(&caller, task, polled_at).await,
             Ok(_) | Err(_) => sleep(PAUSE).await,
         }
     }
 }
 
-async fn perform(caller: &Caller, task: wire::PollActivityTaskQueueResponse) {
+async fn perform(caller: &Caller, task: wire::PollActivityTaskQueueResponse, polled: Duration) {
     let run_id = task.workflow_execution.clone().unwrap_or_default().run_id;
     let (activity_id, attempt) = (task.activity_id.clone(), task.attempt);
     caller.journal().deliveries.push(Delivery {
+        polled,
         at: caller.now(),
         run_id: run_id.clone(),
         task: DeliveredTask::Activity {
@@ -69,7 +71,7 @@ async fn perform(caller: &Caller, task: wire::PollActivityTaskQueueResponse) {
             ..Default::default()
         };
         let answer = caller.call(ANSWER, |node| async move {
-            let request = Request::new(request);
+            let request = timed(request, ANSWER);
             node.workflow()
                 .respond_activity_task_completed(request)
                 .await
@@ -97,7 +99,7 @@ async fn heartbeat(caller: &Caller, task: &wire::PollActivityTaskQueueResponse) 
         ..Default::default()
     };
     let beat = caller.call(ANSWER, |node| async move {
-        let request = Request::new(request);
+        let request = timed(request, ANSWER);
         node.workflow()
             .record_activity_task_heartbeat(request)
             .await
@@ -105,7 +107,7 @@ async fn heartbeat(caller: &Caller, task: &wire::PollActivityTaskQueueResponse) 
     drop(beat.await);
 }
 
-/// Whatever comes of it.
+/// Once, whatever comes of it.
 async fn fail(caller: &Caller, task: &wire::PollActivityTaskQueueResponse) {
     let request = wire::RespondActivityTaskFailedRequest {
         task_token: task.task_token.clone(),
@@ -116,9 +118,16 @@ async fn fail(caller: &Caller, task: &wire::PollActivityTaskQueueResponse) {
         }),
         ..Default::default()
     };
+    let invoked = caller.now();
     let failed = caller.call(ANSWER, |node| async move {
-        let request = Request::new(request);
+        let request = timed(request, ANSWER);
         node.workflow().respond_activity_task_failed(request).await
     });
-    drop(failed.await);
+    let asked = Asked::FailActivity {
+        run_id: task.workflow_execution.clone().unwrap_or_default().run_id,
+        activity_id: task.activity_id.clone(),
+        attempt: task.attempt,
+    };
+    let outcome = failed.await.map(|_| Answer::Done).into();
+    caller.note(invoked, asked, outcome);
 }

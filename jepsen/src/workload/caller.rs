@@ -1,6 +1,6 @@
 //! How clients and workers reach nodes, and the journal they keep.
 
-use crate::operation::{Asked, Journal, Operation, Outcome};
+use crate::operation::{ANSWER_LOST, Asked, Journal, NO_END, Operation, Outcome};
 use crate::simulation::{Door, Doors, Trace};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -10,10 +10,20 @@ use std::time::Duration;
 use steadfast::api;
 use steadfast_proto::temporal::workflowservice::v1::workflow_service_server::WorkflowService;
 use tokio::time::{sleep, timeout};
-use tonic::{Code, Response, Status};
+use tonic::{Code, Request, Response, Status};
 
 /// Between two tries to find a leader.
 const PAUSE: Duration = Duration::from_millis(50);
+
+/// A call that takes so much longer than its deadline hangs.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// A request with a deadline.
+pub(super) fn timed<R>(request: R, within: Duration) -> Request<R> {
+    let mut request = Request::new(request);
+    request.set_timeout(within);
+    request
+}
 
 /// What callers and their connections do, drawn from the seed.
 #[derive(Debug, Clone, Copy)]
@@ -171,14 +181,26 @@ impl Caller {
         };
         let habits = self.habits();
         sleep(self.way(habits)).await;
-        let asked = timeout(within, ask(Services(door.shard)));
-        let answer = match door.life.run_until_cancelled(asked).await {
+        let asked = timeout(within + GRACE, ask(Services(door.shard.clone())));
+        let through = async {
+            door.moves().await;
+            let answer = asked.await;
+            door.moves().await;
+            answer
+        };
+        let through = timeout(within + 2 * GRACE, through);
+        let answer = match door.life.run_until_cancelled(through).await {
             None => return Err(Failed::Unknown("the node is gone".into())),
-            Some(Err(_)) => return Err(Failed::Unknown("no answer in time".into())),
-            Some(Ok(answer)) => answer,
+            Some(Err(_)) => return Err(Failed::Unknown("the node stands still".into())),
+            Some(Ok(Err(_))) => return Err(Failed::Unknown(NO_END.into())),
+            Some(Ok(Ok(answer))) => answer,
         };
         if self.happens(habits.answer_lost) {
-            return Err(Failed::Unknown("the answer is lost".into()));
+            let lost = match answer {
+                Ok(_) => ANSWER_LOST,
+                Err(_) => "the answer is lost",
+            };
+            return Err(Failed::Unknown(lost.into()));
         }
         sleep(self.way(habits)).await;
         answer.map(Response::into_inner).map_err(Failed::of)

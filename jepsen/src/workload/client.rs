@@ -1,8 +1,9 @@
 //! A client: starts orders and bothers them.
 
-use super::caller::{Caller, Failed};
-use super::{NAMESPACE, execution, order, payload, queue, seconds, text};
+use super::caller::{Caller, Failed, timed};
+use super::{NAMESPACE, execution, hash_of, order, payload, queue, seconds, text};
 use crate::operation::{Answer, Asked, Outcome};
+use prost::Message;
 use rand::Rng;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,13 +12,13 @@ use steadfast_proto::temporal::enums::v1::{
     UpdateWorkflowExecutionLifecycleStage as Stage, WorkflowExecutionStatus,
     WorkflowIdConflictPolicy, WorkflowIdReusePolicy,
 };
+use steadfast_proto::temporal::history::v1::History;
 use steadfast_proto::temporal::query::v1::WorkflowQuery;
 use steadfast_proto::temporal::update::v1::outcome::Value;
 use steadfast_proto::temporal::update::v1::{Input, Meta, Request as UpdateRequest, WaitPolicy};
 use steadfast_proto::temporal::workflowservice::v1 as wire;
 use steadfast_proto::temporal::workflowservice::v1::workflow_service_server::WorkflowService;
 use tokio::time::{Instant, sleep};
-use tonic::Request;
 
 const ANSWER: Duration = Duration::from_secs(3);
 const QUERY: Duration = Duration::from_secs(5);
@@ -66,7 +67,8 @@ impl Client {
                 55..58 => self.reset().await,
                 58..68 => self.update().await,
                 68..76 => self.query().await,
-                76..94 => self.describe().await,
+                76..84 => self.describe().await,
+                84..94 => self.history().await,
                 _ => list(&self.caller).await,
             }
         }
@@ -167,7 +169,7 @@ impl Client {
             ..Default::default()
         };
         let started = self.caller.call(ANSWER, |node| async move {
-            let request = Request::new(request);
+            let request = timed(request, ANSWER);
             node.workflow().start_workflow_execution(request).await
         });
         Ok(started.await?.run_id)
@@ -192,7 +194,7 @@ impl Client {
             ..Default::default()
         };
         let started = self.caller.call(ANSWER, |node| async move {
-            let request = Request::new(request);
+            let request = timed(request, ANSWER);
             node.workflow()
                 .signal_with_start_workflow_execution(request)
                 .await
@@ -220,7 +222,7 @@ impl Client {
             ..Default::default()
         };
         let answer = self.caller.call(ANSWER, |node| async move {
-            let request = Request::new(request);
+            let request = timed(request, ANSWER);
             node.workflow()
                 .request_cancel_workflow_execution(request)
                 .await
@@ -239,7 +241,7 @@ impl Client {
             ..Default::default()
         };
         let answer = self.caller.call(ANSWER, |node| async move {
-            let request = Request::new(request);
+            let request = timed(request, ANSWER);
             node.workflow().terminate_workflow_execution(request).await
         });
         let outcome = answer.await.map(|_| Answer::Done).into();
@@ -265,7 +267,7 @@ impl Client {
                 ..Default::default()
             };
             let answer = self.caller.call(ANSWER, |node| async move {
-                let request = Request::new(request);
+                let request = timed(request, ANSWER);
                 node.workflow().reset_workflow_execution(request).await
             });
             let answer = answer.await;
@@ -291,8 +293,7 @@ impl Client {
             let invoked = self.caller.now();
             let request = update_request(&workflow_id, &update_id);
             let answer = self.caller.call(UPDATE, |node| async move {
-                let mut request = Request::new(request);
-                request.set_timeout(UPDATE);
+                let request = timed(request, UPDATE);
                 node.workflow().update_workflow_execution(request).await
             });
             let answer = answer.await;
@@ -322,8 +323,7 @@ impl Client {
             ..Default::default()
         };
         let answer = self.caller.call(QUERY, |node| async move {
-            let mut request = Request::new(request);
-            request.set_timeout(QUERY);
+            let request = timed(request, QUERY);
             node.workflow().query_workflow(request).await
         });
         let signals = |answer: wire::QueryWorkflowResponse| {
@@ -339,6 +339,37 @@ impl Client {
             .note(invoked, Asked::Query { workflow_id }, outcome);
     }
 
+    /// Reads the beginning of a history, at any node.
+    async fn history(&mut self) {
+        let (workflow_id, run_id) = self.one();
+        let invoked = self.caller.now();
+        let request = wire::GetWorkflowExecutionHistoryRequest {
+            namespace: NAMESPACE.into(),
+            execution: execution(&workflow_id, &run_id),
+            ..Default::default()
+        };
+        let answer = self.caller.call(ANSWER, |node| async move {
+            let request = timed(request, ANSWER);
+            node.workflow()
+                .get_workflow_execution_history(request)
+                .await
+        });
+        let read = |page: wire::GetWorkflowExecutionHistoryResponse| {
+            let events = History::decode(page.history).unwrap_or_default().events;
+            Answer::Events {
+                run_id: run_id.clone(),
+                events: events.len(),
+                history: hash_of(&events),
+            }
+        };
+        let outcome = answer.await.map(read).into();
+        let asked = Asked::History {
+            workflow_id,
+            run_id: run_id.clone(),
+        };
+        self.caller.note(invoked, asked, outcome);
+    }
+
     async fn describe(&mut self) {
         let (workflow_id, _) = self.one();
         let invoked = self.caller.now();
@@ -347,7 +378,7 @@ impl Client {
             execution: execution(&workflow_id, ""),
         };
         let answer = self.caller.call(ANSWER, |node| async move {
-            let request = Request::new(request);
+            let request = timed(request, ANSWER);
             node.workflow().describe_workflow_execution(request).await
         });
         let status = |described: wire::DescribeWorkflowExecutionResponse| {
@@ -408,7 +439,7 @@ async fn signal_until_known(caller: &Caller, workflow_id: &str, signal: &str) {
             ..Default::default()
         };
         let answer = caller.call(ANSWER, |node| async move {
-            let request = Request::new(request);
+            let request = timed(request, ANSWER);
             node.workflow().signal_workflow_execution(request).await
         });
         let answer = answer.await;
@@ -437,7 +468,7 @@ async fn rows(caller: &Caller, query: &str) -> Result<Vec<(WorkflowExecution, i3
             query: query.into(),
         };
         let page = caller.call(ANSWER, |node| async move {
-            let request = Request::new(request);
+            let request = timed(request, ANSWER);
             node.workflow().list_workflow_executions(request).await
         });
         let page = page.await?;

@@ -1,6 +1,6 @@
 //! A worker of workflows: runs the script, answers updates and queries.
 
-use super::caller::{Caller, Failed};
+use super::caller::{Caller, Failed, timed};
 use super::script::Past;
 use super::{NAMESPACE, payload, queue};
 use crate::operation::{Answer, Asked, DeliveredTask, Delivery, SeenTimer, hash};
@@ -29,6 +29,7 @@ const PAGES_MAX: usize = 20;
 
 pub(super) async fn run(caller: Caller) {
     loop {
+        let polled_at = caller.now();
         let mut poll = Request::new(wire::PollWorkflowTaskQueueRequest {
             namespace: NAMESPACE.into(),
             task_queue: queue(),
@@ -40,13 +41,13 @@ pub(super) async fn run(caller: Caller) {
             node.workflow().poll_workflow_task_queue(poll).await
         });
         match polled.await {
-            Ok(task) if !task.task_token.is_empty() => perform(&caller, task).await,
+            Ok(task) if !task.task_token.is_empty() => perform(&caller, task, polled_at).await,
             Ok(_) | Err(_) => sleep(PAUSE).await,
         }
     }
 }
 
-async fn perform(caller: &Caller, task: wire::PollWorkflowTaskQueueResponse) {
+async fn perform(caller: &Caller, task: wire::PollWorkflowTaskQueueResponse, polled: Duration) {
     let arrived = caller.now();
     let Some(events) = history(caller, &task).await else {
         return;
@@ -58,6 +59,7 @@ async fn perform(caller: &Caller, task: wire::PollWorkflowTaskQueueResponse) {
     }
     let before = &events[..events.len().saturating_sub(2)];
     caller.journal().deliveries.push(Delivery {
+        polled,
         at: arrived,
         run_id: execution.run_id.clone(),
         task: DeliveredTask::Workflow {
@@ -105,11 +107,12 @@ async fn complete(
     started_event_id: i64,
     request: wire::RespondWorkflowTaskCompletedRequest,
 ) {
+    let (token, decides) = (hash(&request.task_token), !request.commands.is_empty());
     for _ in 0..TRIES {
         let invoked = caller.now();
         let request = request.clone();
         let answer = caller.call(ANSWER, |node| async move {
-            let request = Request::new(request);
+            let request = timed(request, ANSWER);
             node.workflow()
                 .respond_workflow_task_completed(request)
                 .await
@@ -119,6 +122,8 @@ async fn complete(
         let asked = Asked::CompleteWorkflowTask {
             run_id: run_id.to_owned(),
             started_event_id,
+            token,
+            decides,
         };
         caller.note(invoked, asked, answer.map(|_| Answer::Done).into());
         if !again {
@@ -146,7 +151,7 @@ async fn history(
             ..Default::default()
         };
         let page = caller.call(ANSWER, |node| async move {
-            let request = Request::new(request);
+            let request = timed(request, ANSWER);
             node.workflow()
                 .get_workflow_execution_history(request)
                 .await
@@ -179,7 +184,7 @@ async fn answer_query(caller: &Caller, task: &wire::PollWorkflowTaskQueueRespons
         ..Default::default()
     };
     let answered = caller.call(ANSWER, |node| async move {
-        let request = Request::new(request);
+        let request = timed(request, ANSWER);
         node.workflow().respond_query_task_completed(request).await
     });
     drop(answered.await);

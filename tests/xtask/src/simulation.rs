@@ -18,6 +18,9 @@ pub(crate) struct SimArgs {
     /// No seed begins after so long, as `60s`
     #[arg(long = "for")]
     bound: Option<String>,
+    /// Seeds at a time; as many as there are cores when not given
+    #[arg(long)]
+    jobs: Option<u64>,
     /// Runs each seed twice and compares the traces, byte by byte
     #[arg(long)]
     check_determinism: bool,
@@ -45,6 +48,7 @@ pub(crate) fn run(args: &SimArgs) -> Result<(), String> {
         ("--seeds", args.seeds.clone()),
         ("--ticks", number(args.ticks)),
         ("--for", args.bound.clone()),
+        ("--jobs", number(args.jobs)),
         ("--trace", args.trace.clone()),
     ] {
         if let Some(given) = given {

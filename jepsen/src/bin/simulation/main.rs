@@ -1,10 +1,13 @@
-//! Simulates seeds and tells what came of each.
+//! Simulates seeds, one on each core at a time, and tells what came of each.
+
+mod seeds;
 
 use clap::Parser;
+use seeds::{Seeds, Told};
 use std::io::Write;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
-use steadfast_jepsen::simulation::{Order, Recording, Verdict, simulate};
+use steadfast_jepsen::simulation::SITUATIONS;
 
 /// Whole clusters under faults on one thread, each from a seed.
 #[derive(Debug, Parser)]
@@ -21,13 +24,19 @@ struct Arguments {
     /// No seed begins after so many real seconds
     #[arg(long = "for", value_parser = seconds)]
     bound: Option<Duration>,
-    /// Runs each seed twice and compares the traces, byte by byte
+    /// Seeds at a time, each on one thread; as many as there are cores when not given
+    #[arg(long)]
+    jobs: Option<usize>,
+    /// Runs each seed twice and compares the traces, byte by byte; one in fifty is in any case
     #[arg(long)]
     check_determinism: bool,
     /// Writes the trace there
-    #[arg(long)]
+    #[arg(long, requires = "seed")]
     trace: Option<std::path::PathBuf>,
 }
+
+/// So many seeds must have met every rare situation.
+const ALL_SITUATIONS_FROM: u64 = 1_000;
 
 fn range(text: &str) -> Result<std::ops::Range<u64>, String> {
     let (from, to) = text.split_once("..").ok_or("a range is A..B")?;
@@ -47,142 +56,89 @@ fn say(line: &str) {
     writeln!(std::io::stdout(), "{line}").ok();
 }
 
-/// A seed that needs so long in real time does not end: virtual time stands still.
-const ENDLESS: Duration = Duration::from_secs(180);
-
-/// Ends the process, loudly, when one seed takes too long; each seed tells it that it begins.
-fn watchdog(ticks: u64) -> std::sync::mpsc::Sender<u64> {
-    let (begins, begun) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
-        let mut seed = None;
-        loop {
-            match begun.recv_timeout(ENDLESS) {
-                Ok(next) => seed = Some(next),
-                Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => return,
-                Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {
-                    let seed = seed.unwrap_or_default();
-                    say(&format!(
-                        "seed {seed}: VIOLATION no end after {ENDLESS:?}: something loops"
-                    ));
-                    say(&format!(
-                        "  again: cargo xtask sim --seed {seed} --ticks {ticks}"
-                    ));
-                    std::process::abort();
-                }
-            }
-        }
-    });
-    begins
-}
-
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let begins = watchdog(arguments.ticks);
     let seeds = match (arguments.seed, arguments.seeds.clone()) {
         (Some(seed), _) => seed..seed + 1,
         (None, Some(seeds)) => seeds,
         (None, None) => 1..31,
     };
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let asked = seeds.end.saturating_sub(seeds.start);
     let began = Instant::now();
-    let (mut simulated, mut operations, mut done) = (Duration::ZERO, 0, 0_u64);
-    let mut failed = Vec::new();
-    for seed in seeds.clone() {
-        if arguments
-            .bound
-            .is_some_and(|bound| began.elapsed() >= bound)
-        {
-            break;
-        }
-        // It listens as long as we live.
-        begins.send(seed).ok();
-        let verdict = one(&arguments, seed);
-        simulated += verdict.simulated;
-        operations += verdict.operations;
-        done += 1;
-        if !verdict.violations.is_empty() {
-            failed.push(seed);
-        }
-    }
-    let real = began.elapsed().as_secs_f64();
-    let speed = simulated.as_secs_f64() / real.max(0.001);
-    say(&format!(
-        "{done} of {} seeds, {:.0} simulated s in {real:.0} s ({speed:.0} to one), {operations} operations",
-        seeds.end - seeds.start,
-        simulated.as_secs_f64(),
-    ));
-    if failed.is_empty() && done > 0 {
+    let mut all = Sum::default();
+    let told = Seeds {
+        seeds,
+        lasts: Duration::from_secs(arguments.ticks),
+        jobs: arguments.jobs.unwrap_or(cores),
+        bound: arguments.bound,
+        all_twice: arguments.check_determinism,
+        trace: arguments.trace,
+    };
+    told.run(|told| all.add(&told));
+    all.tell(asked, began.elapsed());
+    if all.missing().is_empty() && all.failed.is_empty() && all.done > 0 {
         return ExitCode::SUCCESS;
     }
-    say(&format!("failed seeds: {failed:?}"));
     ExitCode::FAILURE
 }
 
-fn one(arguments: &Arguments, seed: u64) -> Verdict {
-    let keep = arguments.check_determinism || arguments.trace.is_some();
-    let order = Order {
-        seed,
-        lasts: Duration::from_secs(arguments.ticks),
-        recording: if keep {
-            Recording::Kept
-        } else {
-            Recording::Off
-        },
-    };
-    let began = Instant::now();
-    let mut verdict = simulate(order);
-    let real = began.elapsed().as_secs_f64();
-    if let Some(path) = &arguments.trace
-        && let Err(error) = std::fs::write(path, &verdict.trace)
-    {
-        say(&format!("{}: {error}", path.display()));
-    }
-    if arguments.check_determinism {
-        let again = simulate(order);
-        if let Some(line) = difference(&verdict.trace, &again.trace) {
-            verdict
-                .violations
-                .push(steadfast_jepsen::evidence::Violation::new(
-                    "the_same_seed_gives_the_same_trace",
-                    line,
-                ));
-        }
-    }
-    let simulated = verdict.simulated.as_secs_f64();
-    let faults: Vec<String> = verdict
-        .faults
-        .iter()
-        .map(|(fault, times)| format!("{fault:?} {times}"))
-        .collect();
-    say(&format!(
-        "seed {seed}: {} nodes, {simulated:.0} s simulated in {real:.1} s, {} operations, {} runs; {}",
-        verdict.nodes,
-        verdict.operations,
-        verdict.runs,
-        faults.join(", "),
-    ));
-    for violation in &verdict.violations {
-        say(&format!("  VIOLATION {violation}"));
-    }
-    if !verdict.violations.is_empty() {
-        let ticks = arguments.ticks;
-        say(&format!(
-            "  again: cargo xtask sim --seed {seed} --ticks {ticks}"
-        ));
-    }
-    verdict
+/// What came of all seeds together.
+#[derive(Debug, Default)]
+struct Sum {
+    done: u64,
+    simulated: Duration,
+    operations: usize,
+    failed: Vec<u64>,
+    /// Faults and situations, by name.
+    seen: std::collections::BTreeMap<String, u64>,
 }
 
-/// The first line in which two traces differ.
-fn difference(first: &str, again: &str) -> Option<String> {
-    if first == again {
-        return None;
+impl Sum {
+    fn add(&mut self, told: &Told) {
+        say(&told.text);
+        self.done += 1;
+        self.simulated += told.verdict.simulated;
+        self.operations += told.verdict.operations;
+        if !told.verdict.violations.is_empty() {
+            self.failed.push(told.seed);
+        }
+        let faults = told.verdict.faults.iter();
+        let faults = faults.map(|(fault, times)| (format!("{fault:?}"), *times));
+        let situations = told.verdict.situations.iter();
+        let situations = situations.map(|(situation, times)| (format!("{situation:?}"), *times));
+        for (name, times) in faults.chain(situations) {
+            *self.seen.entry(name).or_default() += u64::from(times);
+        }
     }
-    let same = first.lines().zip(again.lines()).take_while(|(a, b)| a == b);
-    let at = same.count();
-    let line = |text: &str| text.lines().nth(at).unwrap_or("the end").to_owned();
-    Some(format!(
-        "line {at}: {} -- and again: {}",
-        line(first),
-        line(again)
-    ))
+
+    /// Rare situations that no seed met, once there were enough seeds.
+    fn missing(&self) -> Vec<String> {
+        if self.done < ALL_SITUATIONS_FROM {
+            return Vec::new();
+        }
+        let all = SITUATIONS.iter().map(|situation| format!("{situation:?}"));
+        all.filter(|name| !self.seen.contains_key(name)).collect()
+    }
+
+    fn tell(&self, asked: u64, real: Duration) {
+        let real = real.as_secs_f64();
+        let simulated = self.simulated.as_secs_f64();
+        let speed = simulated / real.max(0.001);
+        let seen = self.seen.iter();
+        let seen: Vec<String> = seen
+            .map(|(name, times)| format!("{name} {times}"))
+            .collect();
+        say(&format!("in all: {}", seen.join(", ")));
+        say(&format!(
+            "{} of {asked} seeds, {simulated:.0} simulated s in {real:.0} s ({speed:.0} to one), {} operations",
+            self.done, self.operations,
+        ));
+        if !self.failed.is_empty() {
+            say(&format!("failed seeds: {:?}", self.failed));
+        }
+        if !self.missing().is_empty() {
+            say(&format!("never seen: {}", self.missing().join(", ")));
+        }
+    }
 }

@@ -35,6 +35,9 @@ impl Direction {
                     break;
                 };
                 self.traced("arrives", &frame);
+                if matches!(frame.body, Some(Body::Installed(_))) {
+                    self.network.installed();
+                }
                 let delivered = self
                     .receiver_life
                     .run_until_cancelled(out.send(frame))

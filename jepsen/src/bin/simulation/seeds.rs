@@ -1,0 +1,184 @@
+//! Seeds on several threads: each seed on one, so that what it tells follows from it alone.
+
+use super::say;
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant};
+use steadfast_jepsen::evidence::Violation;
+use steadfast_jepsen::simulation::{Order, Recording, Verdict, simulate};
+
+/// A seed that needs so long in real time does not end: virtual time stands still.
+const ENDLESS: Duration = Duration::from_secs(300);
+const LOOK: Duration = Duration::from_secs(1);
+/// One seed in so many is run twice.
+const TWICE: u64 = 50;
+
+/// What to run.
+#[derive(Debug)]
+pub(crate) struct Seeds {
+    pub(crate) seeds: Range<u64>,
+    pub(crate) lasts: Duration,
+    pub(crate) jobs: usize,
+    /// No seed begins after so long.
+    pub(crate) bound: Option<Duration>,
+    /// All of them twice.
+    pub(crate) all_twice: bool,
+    /// Where the trace goes.
+    pub(crate) trace: Option<PathBuf>,
+}
+
+/// What came of one seed.
+#[derive(Debug)]
+pub(crate) struct Told {
+    pub(crate) seed: u64,
+    pub(crate) verdict: Verdict,
+    /// The lines that say it.
+    pub(crate) text: String,
+}
+
+enum Message {
+    Begins(u64),
+    Ends(Box<Told>),
+}
+
+impl Seeds {
+    /// Runs them, and hands over what came of each as it comes.
+    pub(crate) fn run(self, mut take: impl FnMut(Told)) {
+        let (began, next) = (Instant::now(), AtomicU64::new(self.seeds.start));
+        let (sender, messages) = channel();
+        std::thread::scope(|scope| {
+            for _ in 0..self.jobs.max(1) {
+                let (seeds, next, sender) = (&self, &next, sender.clone());
+                scope.spawn(move || seeds.work(next, began, &sender));
+            }
+            drop(sender);
+            let mut running: BTreeMap<u64, Instant> = BTreeMap::new();
+            loop {
+                match messages.recv_timeout(LOOK) {
+                    Ok(Message::Begins(seed)) => {
+                        running.insert(seed, Instant::now());
+                    }
+                    Ok(Message::Ends(told)) => {
+                        running.remove(&told.seed);
+                        take(*told);
+                    }
+                    Err(RecvTimeoutError::Disconnected) => return,
+                    Err(RecvTimeoutError::Timeout) => self.watch(&running),
+                }
+            }
+        });
+    }
+
+    fn work(&self, next: &AtomicU64, began: Instant, sender: &Sender<Message>) {
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            let late = self.bound.is_some_and(|bound| began.elapsed() >= bound);
+            if late || seed >= self.seeds.end {
+                return;
+            }
+            // Who takes them lives as long as we do.
+            sender.send(Message::Begins(seed)).ok();
+            let told = self.one(seed);
+            sender.send(Message::Ends(Box::new(told))).ok();
+        }
+    }
+
+    /// Ends the process, loudly, when one seed takes too long.
+    fn watch(&self, running: &BTreeMap<u64, Instant>) {
+        for (seed, since) in running {
+            if since.elapsed() > ENDLESS {
+                let again = self.again(*seed);
+                say(&format!(
+                    "seed {seed}: VIOLATION no end after {ENDLESS:?}: something loops\n{again}"
+                ));
+                std::process::abort();
+            }
+        }
+    }
+
+    fn again(&self, seed: u64) -> String {
+        let ticks = self.lasts.as_secs();
+        format!("  again: cargo xtask sim --seed {seed} --ticks {ticks}")
+    }
+
+    fn one(&self, seed: u64) -> Told {
+        let twice = self.all_twice || seed.is_multiple_of(TWICE);
+        let keep = twice || self.trace.is_some();
+        let order = Order {
+            seed,
+            lasts: self.lasts,
+            recording: if keep {
+                Recording::Kept
+            } else {
+                Recording::Off
+            },
+        };
+        let began = Instant::now();
+        let mut verdict = simulate(order);
+        let real = began.elapsed();
+        if let Some(path) = &self.trace
+            && let Err(error) = std::fs::write(path, &verdict.trace)
+        {
+            say(&format!("{}: {error}", path.display()));
+        }
+        if twice && let Some(line) = difference(&verdict.trace, &simulate(order).trace) {
+            let name = "the_same_seed_gives_the_same_trace";
+            verdict.violations.push(Violation::new(name, line));
+        }
+        verdict.trace = String::new();
+        let text = self.described(seed, &verdict, real);
+        Told {
+            seed,
+            verdict,
+            text,
+        }
+    }
+
+    fn described(&self, seed: u64, verdict: &Verdict, real: Duration) -> String {
+        let (simulated, real) = (verdict.simulated.as_secs_f64(), real.as_secs_f64());
+        let faults: Vec<String> = verdict
+            .faults
+            .iter()
+            .map(|(fault, times)| format!("{fault:?} {times}"))
+            .collect();
+        let situations: Vec<String> = verdict
+            .situations
+            .iter()
+            .map(|(situation, times)| format!("{situation:?} {times}"))
+            .collect();
+        let mut text = format!(
+            "seed {seed}: {} nodes, {simulated:.0} s simulated in {real:.1} s, {} operations, {} runs; {}; {}",
+            verdict.nodes,
+            verdict.operations,
+            verdict.runs,
+            faults.join(", "),
+            situations.join(", "),
+        );
+        for violation in &verdict.violations {
+            text.push_str(&format!("\n  VIOLATION {violation}"));
+        }
+        if !verdict.violations.is_empty() {
+            text.push('\n');
+            text.push_str(&self.again(seed));
+        }
+        text
+    }
+}
+
+/// The first line in which two traces differ.
+fn difference(first: &str, again: &str) -> Option<String> {
+    if first == again {
+        return None;
+    }
+    let same = first.lines().zip(again.lines()).take_while(|(a, b)| a == b);
+    let at = same.count();
+    let line = |text: &str| text.lines().nth(at).unwrap_or("the end").to_owned();
+    Some(format!(
+        "line {at}: {} -- and again: {}",
+        line(first),
+        line(again)
+    ))
+}

@@ -136,3 +136,55 @@ fn a_trace_tells_each_call() {
     ];
     assert_eq!(*lines.lock().unwrap(), expected);
 }
+
+#[test]
+fn a_wrong_read_shows_one_wrong_bit_once() {
+    let disk = SimulatedDisk::new();
+    disk.create_dir_all(Path::new("state")).unwrap();
+    let (path, other) = (Path::new("state/one"), Path::new("other"));
+    disk.create(path).unwrap().write_at(0, b"abcdef").unwrap();
+    disk.create(other).unwrap().write_at(0, b"abcdef").unwrap();
+    disk.flip_read(Path::new("state"), 2);
+    assert_eq!(contents(&disk, path), b"abcdef");
+    assert_eq!(
+        contents(&disk, other),
+        b"abcdef",
+        "it is not below the directory"
+    );
+    // A crash does not take the fault away.
+    let disk = disk.crash(CrashLoss::Nothing);
+    let wrong: u32 = contents(&disk, path)
+        .iter()
+        .zip(b"abcdef")
+        .map(|(read, right)| (read ^ right).count_ones())
+        .sum();
+    assert_eq!(wrong, 1);
+    assert_eq!(contents(&disk, path), b"abcdef");
+}
+
+#[test]
+fn a_stray_write_leaves_its_place_as_it_was_and_damages_another() {
+    let disk = SimulatedDisk::new();
+    let path = Path::new("one");
+    let file = disk.create(path).unwrap();
+    file.write_at(0, &[1; 8192]).unwrap();
+    disk.stray_write(Path::new(""), 1);
+    file.write_at(4096, &[2; 100]).unwrap();
+    let bytes = contents(&disk, path);
+    assert_eq!(bytes[..100], [2; 100]);
+    assert_eq!(bytes[100..], [1; 8092]);
+    file.write_at(4096, &[2; 100]).unwrap();
+    assert_eq!(contents(&disk, path)[4096..4196], [2; 100]);
+}
+
+#[test]
+fn what_others_take_is_not_free() {
+    let disk = SimulatedDisk::new();
+    let file = disk.create(Path::new("one")).unwrap();
+    file.write_at(0, &[1; 100]).unwrap();
+    disk.leave_free(50);
+    assert_eq!(disk.space(Path::new("")).unwrap().free, 50);
+    assert!(file.write_at(100, &[1; 51]).is_err());
+    disk.leave_free(u64::MAX);
+    file.write_at(100, &[1; 51]).unwrap();
+}

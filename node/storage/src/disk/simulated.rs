@@ -123,6 +123,13 @@ impl SimulatedDisk {
         self.lock_contents().capacity = bytes;
     }
 
+    /// Lets the files of others fill the disk until so many bytes are free; with [`u64::MAX`] they go.
+    pub fn leave_free(&self, bytes: u64) {
+        let mut contents = self.lock_contents();
+        contents.others = 0;
+        contents.others = contents.free().saturating_sub(bytes);
+    }
+
     /// Turns one bit of a file, synced or not.
     ///
     /// # Errors
@@ -280,7 +287,7 @@ impl Disk for SimulatedDisk {
 
     fn space(&self, _dir: &Path) -> io::Result<Space> {
         let contents = self.look()?;
-        let free = contents.capacity.saturating_sub(contents.used());
+        let free = contents.free();
         Ok(Space {
             free,
             total: contents.capacity,

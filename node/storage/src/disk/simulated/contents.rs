@@ -52,6 +52,8 @@ pub(super) struct Contents {
     pub(super) locks: BTreeSet<PathBuf>,
     pub(super) counts: DiskCounts,
     pub(super) capacity: u64,
+    /// Bytes that others take.
+    pub(super) others: u64,
     pub(super) power_cut: Option<u64>,
     pub(super) failing_sync: Option<u64>,
     pub(super) sync_takes: Duration,
@@ -91,6 +93,7 @@ impl Contents {
             locks: BTreeSet::new(),
             counts: DiskCounts::default(),
             capacity: 1 << 40,
+            others: 0,
             power_cut: None,
             failing_sync: None,
             sync_takes: SYNC_TAKES,
@@ -131,6 +134,11 @@ impl Contents {
             Node::Dir => 0,
         };
         self.names.values().map(file_bytes).sum()
+    }
+
+    pub(super) fn free(&self) -> u64 {
+        let taken = self.used().saturating_add(self.others);
+        self.capacity.saturating_sub(taken)
     }
 
     pub(super) fn create(&mut self, path: &Path) -> io::Result<u64> {
@@ -247,7 +255,7 @@ impl Contents {
             offset
         };
         self.counts.bytes += bytes.len() as u64;
-        let free = self.capacity.saturating_sub(self.used());
+        let free = self.free();
         let contents = self.files.get_mut(&file).ok_or(io::ErrorKind::NotFound)?;
         let room = (contents.current.len() as u64 + free).saturating_sub(offset);
         // A full disk takes what fits, as the operating system does.

@@ -35,3 +35,14 @@ fn the_same_seed_gives_the_same_trace_and_nothing_is_violated() {
         );
     }
 }
+
+#[test]
+fn a_seed_tells_the_same_beside_other_seeds() {
+    let alone = told(3, Recording::Kept).trace;
+    let beside = std::thread::scope(|scope| {
+        let others = [4, 3].map(|seed| scope.spawn(move || told(seed, Recording::Kept).trace));
+        others.map(|other| other.join().unwrap())
+    });
+    assert!(alone == beside[1], "seed 3 told another story");
+    assert!(alone != beside[0]);
+}

@@ -384,9 +384,7 @@ impl Cluster {
 
     /// Leaves so many bytes free on a disk.
     pub fn fill_disk(&self, id: u64, free: u64) {
-        let disk = &self.machines[&id].disk;
-        let used: u64 = disk.files().iter().map(|(_, bytes)| bytes).sum();
-        disk.set_capacity(used + free);
+        self.machines[&id].disk.leave_free(free);
     }
 
     /// Cuts a node off, in both directions.
@@ -448,6 +446,6 @@ pub struct Crashed {
 impl Crashed {
     /// Somebody made room on the disk.
     pub fn make_room(&self) {
-        self.disk.set_capacity(1 << 40);
+        self.disk.leave_free(u64::MAX);
     }
 }

@@ -258,9 +258,13 @@ impl Nemesis {
     /// A node says that it cannot go on: with a good reason, or something is wrong.
     async fn failed(&mut self, id: u64, reason: &str) -> Result<(), Violation> {
         self.trace.line(|| format!("{id} cannot go on: {reason}"));
-        if self.leaving.remove(&id) {
+        let removed = self.changing.as_ref().and_then(|it| it.change.remove);
+        let leaves = removed == Some(id) && reason.contains("no member");
+        if self.leaving.remove(&id) || leaves {
             drop(self.cluster.crash(id, CrashLoss::Nothing).await);
             self.watched.ends(id);
+            self.sick.remove(&id);
+            self.paused.remove(&id);
             return Ok(());
         }
         match self.sick.get(&id).copied() {
@@ -327,7 +331,7 @@ impl Nemesis {
         for id in self.cluster.running() {
             if let Some(disk) = self.cluster.disk(id) {
                 disk.set_sync_takes(SYNC_TAKES);
-                disk.set_capacity(disks::PLENTY);
+                disk.leave_free(u64::MAX);
             }
             if self.sick.get(&id) == Some(&Ailment::Full) {
                 self.sick.remove(&id);

@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep, timeout};
 /// After the faults, all work ends within this.
 const DRAIN: Duration = Duration::from_secs(180);
 /// And then all replicas are the same within this.
-const CONVERGE: Duration = Duration::from_secs(30);
+const CONVERGE: Duration = Duration::from_secs(60);
 
 /// What to simulate.
 #[derive(Debug, Clone, Copy)]

@@ -7,8 +7,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use steadfast_storage::disk::CrashLoss;
 
-/// As good as endless.
-pub(super) const PLENTY: u64 = 1 << 40;
 /// Where nodes keep their state.
 const STATE: &str = "/data/state";
 /// And their log.

@@ -95,7 +95,9 @@ impl Nemesis {
             self.cluster.forget(gone);
             if self.damaged == Some(gone) {
                 self.damaged = None;
-            } else {
+            }
+            let comes_back = self.down.iter().any(|(_, crashed)| crashed.id == gone);
+            if comes_back || self.cluster.running().contains(&gone) {
                 self.leaving.insert(gone);
             }
         }

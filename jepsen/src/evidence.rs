@@ -111,6 +111,8 @@ pub struct Evidence {
     pub leaders: BTreeMap<u64, BTreeSet<u64>>,
     /// When a new leader was first seen.
     pub led_since: Vec<Duration>,
+    /// How much faster than true time the fastest clock of a node ran, at most.
+    pub fastest_clock: f64,
     /// How often each fault happened.
     pub faults: BTreeMap<Fault, u32>,
     /// Rare situations.

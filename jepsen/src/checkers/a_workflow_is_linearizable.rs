@@ -1,7 +1,7 @@
 //! I-17, I-23: starts, signals, terminations, queries and descriptions of a workflow happened in
 //! some order in which its runs follow each other and none opens again.
 
-use super::runs_of_a_workflow_do_not_overlap::begin;
+use super::runs_of_a_workflow_do_not_overlap::order;
 use crate::evidence::{Evidence, FinalRun};
 use crate::linearizability::{Call, Found, Model, search};
 use crate::operation::{Answer, Asked, Operation, Outcome};
@@ -48,7 +48,7 @@ pub(super) fn check(evidence: &Evidence) -> Vec<String> {
     }
     let mut places: BTreeMap<&str, usize> = BTreeMap::new();
     for runs in workflows.values_mut() {
-        runs.sort_by_key(|run| begin(run));
+        runs.sort_by_key(|run| order(run));
         let numbered = runs.iter().enumerate();
         places.extend(numbered.map(|(at, run)| (run.run_id.as_str(), at)));
     }

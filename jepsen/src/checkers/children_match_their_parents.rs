@@ -27,8 +27,14 @@ pub(super) fn check(evidence: &Evidence) -> Vec<String> {
             if let Some((initiated, child, status)) = event.attributes.as_ref().and_then(told) {
                 let id = child.map(|child| child.run_id.as_str()).unwrap_or_default();
                 let there = evidence.run(id);
-                let is_child = |it: &FinalRun| {
-                    parent(it) == Some((run.run_id.as_str(), initiated)) || continues(it)
+                // A reset run has the events of its base.
+                let of_workflow = |parent: &str| {
+                    let parent = evidence.run(parent);
+                    parent.is_some_and(|it| it.workflow_id == run.workflow_id)
+                };
+                let is_child = |it: &FinalRun| match parent(it) {
+                    Some((parent, of)) => of == initiated && of_workflow(parent),
+                    None => continues(it),
                 };
                 let ended = |it: &FinalRun| status.is_none_or(|status| it.status == i32::from(status));
                 if !there.is_some_and(|it| is_child(it) && ended(it)) {

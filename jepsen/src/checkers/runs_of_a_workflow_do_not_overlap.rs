@@ -11,7 +11,7 @@ pub(super) fn check(evidence: &Evidence) -> Vec<String> {
     }
     let mut found = Vec::new();
     for (workflow_id, mut runs) in workflows {
-        runs.sort_by_key(|run| (begin(run), end(run)));
+        runs.sort_by_key(|run| order(run));
         for two in runs.windows(2) {
             // By cluster time, in which everything has one order.
             if end(two[0]).is_none_or(|end| Some(end) > begin(two[1])) {
@@ -23,9 +23,18 @@ pub(super) fn check(evidence: &Evidence) -> Vec<String> {
     found
 }
 
+/// By begin and end: a run that began and ended at one stamp comes before the one that it gave way to.
+pub(super) fn order(run: &FinalRun) -> (Option<Stamp>, bool, Option<Stamp>) {
+    let end = end(run);
+    (begin(run), end.is_none(), end)
+}
+
+/// Seconds and nanoseconds.
+type Stamp = (i64, i32);
+
 /// When a run began, by cluster time: a reset one with the event that tells of the reset, for those
 /// before it are the base's.
-pub(super) fn begin(run: &FinalRun) -> Option<(i64, i32)> {
+fn begin(run: &FinalRun) -> Option<Stamp> {
     let reset = run.events.iter().find(|event| match &event.attributes {
         Some(Event::WorkflowTaskFailedEventAttributes(it)) => it.new_run_id == run.run_id,
         Some(_) | None => false,
@@ -35,7 +44,7 @@ pub(super) fn begin(run: &FinalRun) -> Option<(i64, i32)> {
 }
 
 /// `None` while it is open.
-fn end(run: &FinalRun) -> Option<(i64, i32)> {
+fn end(run: &FinalRun) -> Option<Stamp> {
     let running = 1;
     let last = run.events.last()?.event_time?;
     (run.status != running).then_some((last.seconds, last.nanos))

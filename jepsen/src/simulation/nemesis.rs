@@ -70,6 +70,8 @@ pub struct Nemesis {
     pub leaders: BTreeMap<u64, BTreeSet<u64>>,
     /// When a new leader was first seen.
     pub led_since: Vec<Duration>,
+    /// The rate of the fastest clock there was.
+    pub fastest_clock: f64,
     /// How far each node was, whenever that changed.
     pub observations: Vec<Observation>,
     watched: observe::Watched,
@@ -97,6 +99,7 @@ impl Nemesis {
             met: Met::new(),
             leaders: BTreeMap::new(),
             led_since: Vec::new(),
+            fastest_clock: 1.0,
             observations: Vec::new(),
             watched: observe::Watched::default(),
         }

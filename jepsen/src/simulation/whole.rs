@@ -111,6 +111,7 @@ async fn story(
     evidence.faults = nemesis.happened.clone();
     evidence.leaders = nemesis.leaders.clone();
     evidence.led_since = nemesis.led_since.clone();
+    evidence.fastest_clock = nemesis.fastest_clock;
     evidence.journal = caller.journal().clone();
     evidence.situations = nemesis.met.clone();
     evidence.observations = std::mem::take(&mut nemesis.observations);

@@ -48,8 +48,8 @@ pub(crate) fn test(quick: bool) -> Result<(), String> {
         steps.push(step("tidy and seam", tidy));
     } else {
         steps.push(step("model check", "cargo xtask model-check"));
-        let seeds = "cargo xtask sim --no-build --seeds 1..31 --ticks 60 --for 60s";
-        steps.push(step("simulation of 30 seeds, a minute at most", seeds));
+        let seeds = "cargo xtask sim --no-build --seeds 1..101 --ticks 60 --for 300s";
+        steps.push(step("simulation of 100 seeds, five minutes at most", seeds));
         // Built with all tests, in their features.
         steps.push(step("golden suites", "cargo xtask golden --no-build"));
         let kills = "cargo xtask golden --no-build --leader-kills --draw 30";

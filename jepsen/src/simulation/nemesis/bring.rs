@@ -70,6 +70,7 @@ impl Nemesis {
                 let id = self.swarm.wrong_clock;
                 self.cluster.disk(id)?;
                 let rate = 2.0_f64.powf(self.chance.random_range(-1.0..=1.0));
+                self.fastest_clock = self.fastest_clock.max(rate);
                 self.cluster.drift_clock(id, rate);
             }
             Fault::LeaderTransfer => {

@@ -3,7 +3,7 @@
 use crate::operation::{Answer, Asked, Journal, Operation, Outcome};
 use crate::simulation::{Fault, Met};
 use prost::Message;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -107,8 +107,6 @@ pub struct Evidence {
     pub runs: Vec<FinalRun>,
     /// All replicas, at rest.
     pub replicas: Vec<Replica>,
-    /// Who said to lead in each term.
-    pub leaders: BTreeMap<u64, BTreeSet<u64>>,
     /// When a new leader was first seen.
     pub led_since: Vec<Duration>,
     /// How much faster than true time the fastest clock of a node ran, at most.

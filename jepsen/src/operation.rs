@@ -5,8 +5,6 @@ use std::time::Duration;
 
 /// Why a call has no answer that was done: its answer was lost on the way.
 pub const ANSWER_LOST: &str = "it was done and the answer is lost";
-/// A call outlived its deadline by a second.
-pub const NO_END: &str = "no answer in time";
 
 /// One call: when it was made, when its answer was known, and what that was.
 #[derive(Debug, Clone, PartialEq, Eq)]

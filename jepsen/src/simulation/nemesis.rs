@@ -66,8 +66,9 @@ pub struct Nemesis {
     pub happened: BTreeMap<Fault, u32>,
     /// Rare situations.
     pub met: Met,
-    /// Who said to lead in each term.
-    pub leaders: BTreeMap<u64, BTreeSet<u64>>,
+    /// Who was seen to lead, with the term. A term may see several leaders, one after the other:
+    /// what names a leadership is its term and its node (openraft's `leader_id_adv`).
+    leaders: BTreeSet<(u64, u64)>,
     /// When a new leader was first seen.
     pub led_since: Vec<Duration>,
     /// The rate of the fastest clock there was.
@@ -97,7 +98,7 @@ impl Nemesis {
             next_id,
             happened: BTreeMap::new(),
             met: Met::new(),
-            leaders: BTreeMap::new(),
+            leaders: BTreeSet::new(),
             led_since: Vec::new(),
             fastest_clock: 1.0,
             observations: Vec::new(),

@@ -109,7 +109,6 @@ async fn story(
         Err(violation) => Err(violation),
     };
     evidence.faults = nemesis.happened.clone();
-    evidence.leaders = nemesis.leaders.clone();
     evidence.led_since = nemesis.led_since.clone();
     evidence.fastest_clock = nemesis.fastest_clock;
     evidence.journal = caller.journal().clone();

@@ -1,6 +1,6 @@
 //! How clients and workers reach nodes, and the journal they keep.
 
-use crate::operation::{ANSWER_LOST, Asked, Journal, NO_END, Operation, Outcome};
+use crate::operation::{ANSWER_LOST, Asked, Journal, Operation, Outcome};
 use crate::simulation::{Door, Doors, Trace};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -15,7 +15,7 @@ use tonic::{Code, Request, Response, Status};
 /// Between two tries to find a leader.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// A call that takes so much longer than its deadline hangs.
+/// A caller waits so much longer than its deadline for a node that stands still.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// A request with a deadline.
@@ -181,18 +181,19 @@ impl Caller {
         };
         let habits = self.habits();
         sleep(self.way(habits)).await;
-        let asked = timeout(within + GRACE, ask(Services(door.shard.clone())));
+        // As tonic ends a call at its deadline.
+        let asked = timeout(within, ask(Services(door.shard.clone())));
         let through = async {
             door.moves().await;
             let answer = asked.await;
             door.moves().await;
             answer
         };
-        let through = timeout(within + 2 * GRACE, through);
+        let through = timeout(within + GRACE, through);
         let answer = match door.life.run_until_cancelled(through).await {
             None => return Err(Failed::Unknown("the node is gone".into())),
             Some(Err(_)) => return Err(Failed::Unknown("the node stands still".into())),
-            Some(Ok(Err(_))) => return Err(Failed::Unknown(NO_END.into())),
+            Some(Ok(Err(_))) => return Err(Failed::Unknown("no answer in time".into())),
             Some(Ok(Ok(answer))) => answer,
         };
         if self.happens(habits.answer_lost) {

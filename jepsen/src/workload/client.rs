@@ -12,7 +12,8 @@ use steadfast_proto::temporal::enums::v1::{
     UpdateWorkflowExecutionLifecycleStage as Stage, WorkflowExecutionStatus,
     WorkflowIdConflictPolicy, WorkflowIdReusePolicy,
 };
-use steadfast_proto::temporal::history::v1::History;
+use steadfast_proto::temporal::history::v1::history_event::Attributes as Event;
+use steadfast_proto::temporal::history::v1::{History, HistoryEvent};
 use steadfast_proto::temporal::query::v1::WorkflowQuery;
 use steadfast_proto::temporal::update::v1::outcome::Value;
 use steadfast_proto::temporal::update::v1::{Input, Meta, Request as UpdateRequest, WaitPolicy};
@@ -355,7 +356,11 @@ impl Client {
                 .await
         });
         let read = |page: wire::GetWorkflowExecutionHistoryResponse| {
-            let events = History::decode(page.history).unwrap_or_default().events;
+            let mut events = History::decode(page.history).unwrap_or_default().events;
+            // A task that is under way is shown, and leaves no trace when it comes to nothing.
+            while events.last().is_some_and(is_of_task) {
+                events.pop();
+            }
             Answer::Events {
                 run_id: run_id.clone(),
                 events: events.len(),
@@ -392,6 +397,16 @@ impl Client {
         self.caller
             .note(invoked, Asked::Describe { workflow_id }, outcome);
     }
+}
+
+fn is_of_task(event: &HistoryEvent) -> bool {
+    matches!(
+        event.attributes,
+        Some(
+            Event::WorkflowTaskScheduledEventAttributes(_)
+                | Event::WorkflowTaskStartedEventAttributes(_)
+        )
+    )
 }
 
 fn update_request(workflow_id: &str, update_id: &str) -> wire::UpdateWorkflowExecutionRequest {

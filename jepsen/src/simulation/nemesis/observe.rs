@@ -44,10 +44,9 @@ impl Nemesis {
             };
             if leads {
                 leading += 1;
-                if !self.leaders.contains_key(&term) {
+                if self.leaders.insert((term, id)) {
                     self.led_since.push(self.trace.elapsed());
                 }
-                self.leaders.entry(term).or_default().insert(id);
             }
             let progress = door.raft.progress();
             let seen = Observation {

@@ -134,7 +134,7 @@ fn sizes(chance: &mut ChaCha8Rng) -> Sizes {
         segment_bytes: chance.random_range(16 << 10..256 << 10),
         log_cache_bytes: chance.random_range(0..256 << 10),
         keep_entries: chance.random_range(0..300),
-        mark_bytes: chance.random_range(32 << 10..1 << 20),
+        mark_bytes: chance.random_range(128 << 10..2 << 20),
         mark_every: millis(chance, 2_000, 15_000),
         merge_min_bytes: chance.random_range(8 << 10..256 << 10),
         merge_max_deltas: chance.random_range(4..12),
@@ -173,6 +173,13 @@ impl Swarm {
                 .choose(chance)
                 .unwrap_or(&Fault::Kill),
         );
+        // Who grows may shrink, and one kind happens more often than the others.
+        if faults.contains(&Fault::Grow) || faults.contains(&Fault::Shrink) {
+            faults.extend([Fault::Grow, Fault::Shrink]);
+        }
+        if let Some(favourite) = FAULTS.choose(chance) {
+            faults.extend([*favourite; 4]);
+        }
         Swarm {
             nodes,
             conditions,

@@ -159,8 +159,9 @@ mod tests {
         describe(&mut good, 3, "r", 2);
         describe(&mut good, 5, "s", 1);
         assert!(check(&good).is_empty());
-        let mut opens = good.clone();
-        describe(&mut opens, 4, "r", 1);
+        let mut opens = evidence(vec![run("w", "r")]);
+        describe(&mut opens, 1, "r", 2);
+        describe(&mut opens, 5, "r", 1);
         assert_eq!(check(&opens).len(), 1);
         let mut stale = good;
         describe(&mut stale, 9, "r", 2);

@@ -20,7 +20,7 @@ pub use network::{Conditions, SimulatedNetwork};
 pub use situation::{Met, SITUATIONS, Situation};
 pub use swarm::{FAULTS, Fault, Swarm};
 pub use trace::Trace;
-pub use whole::{Order, Verdict, simulate};
+pub use whole::{Order, Verdict, simulate, simulate_watched};
 
 use std::future::Future;
 use tokio::runtime::{Builder, RngSeed};

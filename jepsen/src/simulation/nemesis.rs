@@ -17,6 +17,8 @@ use rand::Rng;
 use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha8Rng;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use steadfast_storage::disk::CrashLoss;
 use tokio::time::{Instant, sleep};
@@ -62,6 +64,8 @@ pub struct Nemesis {
     leaving: BTreeSet<u64>,
     /// Ids are never used again.
     next_id: u64,
+    /// Grows with each look.
+    pub looks: Arc<AtomicU64>,
     /// How often each kind happened.
     pub happened: BTreeMap<Fault, u32>,
     /// Rare situations.
@@ -96,6 +100,7 @@ impl Nemesis {
             damaged: None,
             leaving: BTreeSet::new(),
             next_id,
+            looks: Arc::default(),
             happened: BTreeMap::new(),
             met: Met::new(),
             leaders: BTreeSet::new(),
@@ -238,6 +243,7 @@ impl Nemesis {
     }
 
     async fn look(&mut self) -> Result<(), Violation> {
+        self.looks.fetch_add(1, Ordering::Relaxed);
         for (id, reason) in self.cluster.failures() {
             self.failed(id, &reason).await?;
         }

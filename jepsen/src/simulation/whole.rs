@@ -9,6 +9,8 @@ use crate::workload::{self, Caller, Client};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 use steadfast_engine::check::check_state;
 use tokio::time::{Instant, sleep, timeout};
@@ -53,12 +55,20 @@ pub struct Verdict {
 /// Simulates one seed and checks what it left.
 #[must_use]
 pub fn simulate(order: Order) -> Verdict {
-    let (mut verdict, trace) = told(order.seed, order.recording, |trace| whole(order, trace));
+    simulate_watched(order, &Arc::default())
+}
+
+/// As [`simulate`]; `looks` grows as virtual time goes on.
+#[must_use]
+pub fn simulate_watched(order: Order, looks: &Arc<AtomicU64>) -> Verdict {
+    let looks = looks.clone();
+    let story = |trace| whole(order, trace, looks);
+    let (mut verdict, trace) = told(order.seed, order.recording, story);
     verdict.trace = trace;
     verdict
 }
 
-async fn whole(order: Order, trace: Trace) -> Verdict {
+async fn whole(order: Order, trace: Trace, looks: Arc<AtomicU64>) -> Verdict {
     let mut chance = ChaCha8Rng::seed_from_u64(order.seed);
     let swarm = Swarm::draw(&mut chance);
     trace.line(|| format!("{swarm:?}"));
@@ -66,7 +76,7 @@ async fn whole(order: Order, trace: Trace) -> Verdict {
         lasted: order.lasts,
         ..Evidence::default()
     };
-    let told = story(order, &swarm, &mut chance, &trace, &mut evidence).await;
+    let told = story(order, &swarm, &mut chance, &trace, looks, &mut evidence).await;
     let violations = match told {
         Ok(()) => checkers::check(&evidence),
         Err(violation) => vec![violation],
@@ -88,6 +98,7 @@ async fn story(
     swarm: &Swarm,
     chance: &mut ChaCha8Rng,
     trace: &Trace,
+    looks: Arc<AtomicU64>,
     evidence: &mut Evidence,
 ) -> Result<(), Violation> {
     let cluster = Cluster::start_sized(order.seed, swarm.nodes, swarm.sizes, trace)
@@ -99,6 +110,7 @@ async fn story(
     cluster.network().set_conditions(swarm.conditions);
     let nemesis_chance = ChaCha8Rng::seed_from_u64(chance.random());
     let mut nemesis = Nemesis::new(cluster, swarm.clone(), nemesis_chance, trace);
+    nemesis.looks = looks;
     let until = Instant::now() + order.lasts;
     let clients: Vec<_> = (0..swarm.clients)
         .map(|number| tokio::spawn(Client::new(&caller, number).run(until)))

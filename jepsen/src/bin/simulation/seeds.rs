@@ -4,14 +4,15 @@ use super::say;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 use steadfast_jepsen::evidence::Violation;
-use steadfast_jepsen::simulation::{Order, Recording, Verdict, simulate};
+use steadfast_jepsen::simulation::{Order, Recording, Verdict, simulate_watched};
 
-/// A seed that needs so long in real time does not end: virtual time stands still.
-const ENDLESS: Duration = Duration::from_secs(300);
+/// A seed whose virtual time stands still for so long in real time does not end.
+const ENDLESS: Duration = Duration::from_secs(180);
 const LOOK: Duration = Duration::from_secs(1);
 /// One seed in so many is run twice.
 const TWICE: u64 = 50;
@@ -40,8 +41,17 @@ pub(crate) struct Told {
 }
 
 enum Message {
-    Begins(u64),
+    /// A seed, and what grows while it goes on.
+    Begins(u64, Arc<AtomicU64>),
     Ends(Box<Told>),
+}
+
+/// A seed under way.
+struct Running {
+    looks: Arc<AtomicU64>,
+    seen: u64,
+    /// Since when no more was seen.
+    since: Instant,
 }
 
 impl Seeds {
@@ -55,19 +65,21 @@ impl Seeds {
                 scope.spawn(move || seeds.work(next, began, &sender));
             }
             drop(sender);
-            let mut running: BTreeMap<u64, Instant> = BTreeMap::new();
+            let mut running: BTreeMap<u64, Running> = BTreeMap::new();
             loop {
                 match messages.recv_timeout(LOOK) {
-                    Ok(Message::Begins(seed)) => {
-                        running.insert(seed, Instant::now());
+                    Ok(Message::Begins(seed, looks)) => {
+                        let (seen, since) = (0, Instant::now());
+                        running.insert(seed, Running { looks, seen, since });
                     }
                     Ok(Message::Ends(told)) => {
                         running.remove(&told.seed);
                         take(*told);
                     }
                     Err(RecvTimeoutError::Disconnected) => return,
-                    Err(RecvTimeoutError::Timeout) => self.watch(&running),
+                    Err(RecvTimeoutError::Timeout) => {}
                 }
+                self.watch(&mut running);
             }
         });
     }
@@ -80,16 +92,21 @@ impl Seeds {
                 return;
             }
             // Who takes them lives as long as we do.
-            sender.send(Message::Begins(seed)).ok();
-            let told = self.one(seed);
+            let looks = Arc::default();
+            sender.send(Message::Begins(seed, Arc::clone(&looks))).ok();
+            let told = self.one(seed, &looks);
             sender.send(Message::Ends(Box::new(told))).ok();
         }
     }
 
     /// Ends the process, loudly, when one seed takes too long.
-    fn watch(&self, running: &BTreeMap<u64, Instant>) {
-        for (seed, since) in running {
-            if since.elapsed() > ENDLESS {
+    fn watch(&self, running: &mut BTreeMap<u64, Running>) {
+        for (seed, running) in running {
+            let looks = running.looks.load(Ordering::Relaxed);
+            if looks > running.seen {
+                (running.seen, running.since) = (looks, Instant::now());
+            }
+            if running.since.elapsed() > ENDLESS {
                 let again = self.again(*seed);
                 say(&format!(
                     "seed {seed}: VIOLATION no end after {ENDLESS:?}: something loops\n{again}"
@@ -104,7 +121,7 @@ impl Seeds {
         format!("  again: cargo xtask sim --seed {seed} --ticks {ticks}")
     }
 
-    fn one(&self, seed: u64) -> Told {
+    fn one(&self, seed: u64, looks: &Arc<AtomicU64>) -> Told {
         let twice = self.all_twice || seed.is_multiple_of(TWICE);
         let keep = twice || self.trace.is_some();
         let order = Order {
@@ -117,14 +134,16 @@ impl Seeds {
             },
         };
         let began = Instant::now();
-        let mut verdict = simulate(order);
+        let mut verdict = simulate_watched(order, looks);
         let real = began.elapsed();
         if let Some(path) = &self.trace
             && let Err(error) = std::fs::write(path, &verdict.trace)
         {
             say(&format!("{}: {error}", path.display()));
         }
-        if twice && let Some(line) = difference(&verdict.trace, &simulate(order).trace) {
+        if twice
+            && let Some(line) = difference(&verdict.trace, &simulate_watched(order, looks).trace)
+        {
             let name = "the_same_seed_gives_the_same_trace";
             verdict.violations.push(Violation::new(name, line));
         }

@@ -116,7 +116,7 @@ mod tests {
     fn a_stale_read_has_no_order() {
         let write = call(1, 2, Write(1));
         assert_eq!(found(&[write.clone(), call(3, 4, Read(1))]), Found::Order);
-        assert_eq!(found(&[write.clone(), call(3, 4, Read(0))]), Found::NoOrder);
+        assert_eq!(found(&[write, call(3, 4, Read(0))]), Found::NoOrder);
         // While the write is under way either may be read, but not back and forth.
         let slow = call(1, 9, Write(1));
         let reads = |first, second| {

@@ -111,6 +111,8 @@ pub struct Evidence {
     pub led_since: Vec<Duration>,
     /// How much faster than true time the fastest clock of a node ran, at most.
     pub fastest_clock: f64,
+    /// Some node's clock ran slower than true time.
+    pub a_clock_ran_slow: bool,
     /// How often each fault happened.
     pub faults: BTreeMap<Fault, u32>,
     /// Rare situations.

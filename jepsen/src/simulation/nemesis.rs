@@ -77,6 +77,8 @@ pub struct Nemesis {
     pub led_since: Vec<Duration>,
     /// The rate of the fastest clock there was.
     pub fastest_clock: f64,
+    /// Some clock ran slower than true time.
+    pub a_clock_ran_slow: bool,
     /// How far each node was, whenever that changed.
     pub observations: Vec<Observation>,
     watched: observe::Watched,
@@ -106,6 +108,7 @@ impl Nemesis {
             leaders: BTreeSet::new(),
             led_since: Vec::new(),
             fastest_clock: 1.0,
+            a_clock_ran_slow: false,
             observations: Vec::new(),
             watched: observe::Watched::default(),
         }

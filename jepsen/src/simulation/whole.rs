@@ -123,6 +123,7 @@ async fn story(
     evidence.faults = nemesis.happened.clone();
     evidence.led_since = nemesis.led_since.clone();
     evidence.fastest_clock = nemesis.fastest_clock;
+    evidence.a_clock_ran_slow = nemesis.a_clock_ran_slow;
     evidence.journal = caller.journal().clone();
     evidence.situations = nemesis.met.clone();
     evidence.observations = std::mem::take(&mut nemesis.observations);

@@ -71,6 +71,7 @@ impl Nemesis {
                 self.cluster.disk(id)?;
                 let rate = 2.0_f64.powf(self.chance.random_range(-1.0..=1.0));
                 self.fastest_clock = self.fastest_clock.max(rate);
+                self.a_clock_ran_slow |= rate < 1.0;
                 self.cluster.drift_clock(id, rate);
             }
             Fault::LeaderTransfer => {

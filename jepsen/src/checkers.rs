@@ -38,6 +38,7 @@ checkers! {
     a_completed_activity_is_not_handed_out_again,
     workers_see_what_stays,
     reads_are_beginnings,
+    activities_that_workers_get_are_scheduled,
     timers_fire_once_and_never_early,
     queries_see_acknowledged_signals,
     lists_show_what_was_acknowledged,

@@ -8,6 +8,7 @@ mod cluster;
 mod nemesis;
 mod network;
 mod operator;
+mod panics;
 mod situation;
 mod swarm;
 mod trace;
@@ -20,7 +21,7 @@ pub use network::{Conditions, SimulatedNetwork};
 pub use situation::{Met, SITUATIONS, Situation};
 pub use swarm::{FAULTS, Fault, Swarm};
 pub use trace::Trace;
-pub use whole::{Order, Verdict, simulate, simulate_watched};
+pub use whole::{NOTHING_PANICS, Order, Verdict, simulate, simulate_watched};
 
 use std::future::Future;
 use tokio::runtime::{Builder, RngSeed};

@@ -9,6 +9,7 @@ use futures::future::join_all;
 use std::time::Duration;
 use steadfast_engine::tables::MessageRef;
 use steadfast_engine::{Mutation, resume};
+use steadfast_planted::{Bug, planted};
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
@@ -33,10 +34,14 @@ impl Outbox {
 /// Delivers what is in the outbox, until cancelled.
 pub(crate) async fn run(core: &Core) {
     let mut after = None;
+    let lost = match planted(Bug::OutboxLostWithLeader) {
+        true => resume::outbox(&core.view(), None, DELIVERED_MAX).unwrap_or_default(),
+        false => Vec::new(),
+    };
     // Whether this walk has found a message, and whether it has delivered one.
     let (mut found, mut delivered) = (false, false);
     loop {
-        let messages = match resume::outbox(&core.view(), after, DELIVERED_MAX) {
+        let mut messages = match resume::outbox(&core.view(), after, DELIVERED_MAX) {
             Ok(messages) => messages,
             Err(fault) => {
                 tracing::error!(%fault, "the outbox cannot be read");
@@ -44,6 +49,7 @@ pub(crate) async fn run(core: &Core) {
                 continue;
             }
         };
+        messages.retain(|message| !lost.contains(message));
         if messages.is_empty() {
             match (found, delivered) {
                 // A message that came since has left its permit.

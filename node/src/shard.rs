@@ -54,6 +54,7 @@ use std::time::Duration;
 use steadfast_engine::id::{PollId, RunRef};
 use steadfast_engine::mutation::TaskToken;
 use steadfast_engine::{Mutation, Refusal, Reply};
+use steadfast_planted::{Bug, planted};
 use steadfast_raft::RaftNode;
 use steadfast_storage::state::StateStore;
 use tokio::sync::{mpsc, watch};
@@ -252,10 +253,12 @@ impl Shard {
         if class == Class::Fills && self.core.disk_low.load(Ordering::Relaxed) {
             return Err(Unavailable::DiskLow);
         }
-        self.core
-            .propose(class, mutation)?
-            .await
-            .unwrap_or(Err(Unavailable::Unknown))
+        let is_signal = matches!(mutation, Mutation::SignalWorkflowExecution(_));
+        let answered = self.core.propose(class, mutation)?;
+        if is_signal && planted(Bug::SignalAcknowledgedBeforeCommit) {
+            return Ok(Ok(Reply::Signaled { link: None }));
+        }
+        answered.await.unwrap_or(Err(Unavailable::Unknown))
     }
 
     /// A view that contains everything that was acknowledged before the call.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use steadfast_engine::id::RunRef;
 use steadfast_engine::tables::keys::{due_prefix, due_time, prefix_end};
 use steadfast_engine::{Fault, Key, Mutation, Tables, Timestamp};
+use steadfast_planted::{Bug, planted};
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
@@ -64,6 +65,7 @@ impl Alarm {
 pub(crate) async fn run(core: &Core) {
     // What a former leadership noted may be done already; due items tell the rest.
     *core.alarm.lock() = State::default();
+    let began = core.time.now();
     loop {
         // From here on the alarm wakes: what is added after the look is earlier than "for ever".
         core.alarm.lock().sleeps_until = Some(Timestamp(i64::MAX));
@@ -83,6 +85,7 @@ pub(crate) async fn run(core: &Core) {
         let fires: Vec<Key> = due
             .into_iter()
             .filter(|key| due_time(key).is_some_and(|at| at <= now))
+            .filter(|key| !planted(Bug::TimersLostWithLeader) || due_time(key) >= Some(began))
             .collect();
         if fires.is_empty() && deletions.is_empty() {
             wait(core, now, next).await;

@@ -149,6 +149,46 @@ fn storage_knows_neither_engine_nor_raft() {
     );
 }
 
+/// Decision 0008.
+#[test]
+fn planted_bugs_are_in_builds_of_tests_only() {
+    let feature = "planted-bugs";
+    for (path, text) in files(".", &["Cargo.toml"]) {
+        let may = path == "node/planted/Cargo.toml" || path == "jepsen/Cargo.toml";
+        assert!(may || !text.contains(feature), "{path} names {feature}");
+        for line in text.lines().filter(|line| line.starts_with("default =")) {
+            assert!(!line.contains("planted"), "{path}: {line}");
+        }
+    }
+    let manifest = fs::read_to_string(root().join("jepsen/Cargo.toml")).expect("manifest");
+    let (shipped, of_tests) = manifest
+        .split_once("[dev-dependencies]")
+        .expect("jepsen has dependencies of tests");
+    assert!(!shipped.contains(feature) && of_tests.contains(feature));
+    let bugs = fs::read_to_string(root().join("node/planted/src/lib.rs")).expect("the bugs");
+    let refusal = "#[cfg(all(feature = \"planted-bugs\", not(debug_assertions)))]\ncompile_error!";
+    assert!(bugs.contains(refusal), "a release refuses the feature");
+    let manifest = fs::read_to_string(root().join("node/planted/Cargo.toml")).expect("manifest");
+    assert!(
+        !manifest.contains("dependencies]"),
+        "the bugs know no other room"
+    );
+}
+
+#[test]
+fn only_the_command_line_of_planted_chooses_a_bug_and_no_checker_knows_of_one() {
+    let allowed = [
+        "jepsen/src/bin/simulation.rs",
+        "jepsen/tests/planted_bugs.rs",
+    ];
+    for below in ["jepsen", "tests", "sdk"] {
+        let found = lines_with(below, &["steadfast_", "planted"].concat(), &allowed);
+        assert_none("who knows of planted bugs", &found);
+    }
+    let choosers = lines_with("node", "plant(", &["node/planted/"]);
+    assert_none("who chooses a bug", &choosers);
+}
+
 #[test]
 fn clocks_and_chance_come_through_their_seams() {
     let clocks = [

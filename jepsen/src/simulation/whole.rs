@@ -2,7 +2,7 @@
 
 use super::nemesis::Nemesis;
 use super::swarm::{Fault, Swarm};
-use super::{Cluster, Met, Recording, Trace, situation, told};
+use super::{Cluster, Met, Recording, Trace, panics, situation, told};
 use crate::checkers;
 use crate::evidence::{Evidence, FinalRun, Replica, Violation};
 use crate::workload::{self, Caller, Client};
@@ -32,7 +32,7 @@ pub struct Order {
 }
 
 /// What came of a seed.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Verdict {
     /// What must not be, first of all.
     pub violations: Vec<Violation>,
@@ -52,6 +52,9 @@ pub struct Verdict {
     pub trace: String,
 }
 
+/// The violation of a seed in which something panicked.
+pub const NOTHING_PANICS: &str = "nothing_panics";
+
 /// Simulates one seed and checks what it left.
 #[must_use]
 pub fn simulate(order: Order) -> Verdict {
@@ -61,10 +64,17 @@ pub fn simulate(order: Order) -> Verdict {
 /// As [`simulate`]; `looks` grows as virtual time goes on.
 #[must_use]
 pub fn simulate_watched(order: Order, looks: &Arc<AtomicU64>) -> Verdict {
-    let looks = looks.clone();
-    let story = |trace| whole(order, trace, looks);
-    let (mut verdict, trace) = told(order.seed, order.recording, story);
-    verdict.trace = trace;
+    let (told, panics) = panics::watched(|| {
+        let looks = looks.clone();
+        let story = |trace| whole(order, trace, looks);
+        let (mut verdict, trace) = told(order.seed, order.recording, story);
+        verdict.trace = trace;
+        verdict
+    });
+    let mut verdict = told.unwrap_or_default();
+    let panics = panics.into_iter();
+    let panics = panics.map(|panic| Violation::new(NOTHING_PANICS, panic));
+    verdict.violations.splice(..0, panics);
     verdict
 }
 

@@ -55,6 +55,7 @@ use crate::tables::{
 use crate::task_queue;
 use crate::time::Timestamp;
 use prost::Message;
+use steadfast_planted::{Bug, planted};
 use steadfast_proto::temporal::enums::v1::EventType;
 use steadfast_proto::temporal::history::v1::{History, HistoryEvent};
 
@@ -235,7 +236,7 @@ impl<'set, 'tables> Execution<'set, 'tables> {
             self.run.state_transitions += 1;
         }
         self.write_batch();
-        if self.is_new || self.closed_here {
+        if self.is_new || self.closed_here && !planted(Bug::ClosedRunStaysListed) {
             self.write_row();
         }
         let run = self.run.run.clone();

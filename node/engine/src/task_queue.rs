@@ -11,6 +11,7 @@ use crate::execution::activity::{self, Starter};
 use crate::id::{QueueKey, Reservation, TaskKind};
 use crate::reply::Fault;
 use crate::tables::{Key, QueueTask, Record, WriteSet, keys, wrong_record};
+use steadfast_planted::{Bug, planted};
 
 /// Stale entries that one claim drops at most. When there are more, the claim answers "none" and
 /// leaves [`Effect::TaskQueued`], so that the poller claims again.
@@ -87,12 +88,15 @@ pub fn claim(
             return Ok(None);
         };
         let sequence = sequence_of(&key)?;
-        set.delete(key);
+        set.delete(key.clone());
         let assigned = match reservation.queue.kind {
             TaskKind::Workflow => claim_workflow_task(set, reservation, &entry)?,
             TaskKind::Activity => claim_activity(set, reservation, &entry, sequence)?,
         };
         if let Some(task) = assigned {
+            if planted(Bug::ClaimByReadThenWrite) && reservation.queue.kind == TaskKind::Activity {
+                set.put(key, Record::QueueTask(entry));
+            }
             let (reservation, task) = (reservation.clone(), Box::new(task));
             set.effects.push(Effect::TaskAssigned {
                 reservation,

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use steadfast_engine::Timestamp;
+use steadfast_planted::{Bug, planted};
 
 /// Steering adds or takes at most this part of the time that passed.
 const STEER_PART: i64 = 10;
@@ -112,7 +113,10 @@ impl ClusterTime {
         let (mono, wall) = (self.clock.monotonic(), self.clock.wall().0);
         let elapsed = nanos(mono.saturating_sub(state.at));
         let steady = state.cluster.saturating_add(elapsed);
-        let reference = reference(&state, self.node_id, wall, mono);
+        let reference = match planted(Bug::TimerFiresByWallClock) {
+            true => Some(wall),
+            false => reference(&state, self.node_id, wall, mono),
+        };
         state.at = mono;
         state.cluster = match reference {
             None => steady,

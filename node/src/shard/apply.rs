@@ -14,6 +14,7 @@ use steadfast_engine::mutation::{ActivityTarget, Proposed};
 use steadfast_engine::tables::Changes;
 use steadfast_engine::tables::keys::message_key;
 use steadfast_engine::{Applied, Effect, Mutation, Record, Refusal, Tables};
+use steadfast_planted::{Bug, planted};
 use steadfast_raft::{
     Committed, Content, Fault, MissingFile, Position, SnapshotFiles, SnapshotSource, SnapshotStage,
     StateMachine,
@@ -45,7 +46,15 @@ impl Machine {
 
     fn item(&mut self, item: LogItem, position: Position) -> Result<(), Fault> {
         match item {
-            LogItem::Batch(batch) => {
+            LogItem::Batch(mut batch) => {
+                for proposed in &mut batch {
+                    if planted(Bug::ApplyReadsOwnClock) {
+                        proposed.now = self.core.time.clock().wall();
+                    }
+                    if planted(Bug::ApplyDrawsOwnChance) {
+                        proposed.entropy = self.core.entropy.draw();
+                    }
+                }
                 self.core
                     .telemetry
                     .applied(batch.iter().map(|proposed| &*proposed.mutation));
@@ -109,7 +118,8 @@ impl Machine {
             })
             .collect();
         // What a wrong state says is nobody's duty; the right ones say it, too.
-        if !self.again && !core.in_minority() {
+        let done = planted(Bug::EffectsBeforeCommit) && proposed.proposal.boot == core.boot;
+        if !self.again && !core.in_minority() && !done {
             core.release(effects);
         }
         if proposed.proposal.boot == core.boot {

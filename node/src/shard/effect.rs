@@ -2,6 +2,7 @@
 //! does them, except that every node delivers to its own polls.
 
 use super::Core;
+use super::item::LogItem;
 use steadfast_engine::effect::AssignedTask;
 use steadfast_engine::id::PollId;
 use steadfast_engine::mutation::TaskToken;
@@ -36,6 +37,19 @@ impl Core {
                 | Effect::DueAt(_)
                 | Effect::OutboxReady(_)
                 | Effect::DeleteRun(_) => {}
+            }
+        }
+    }
+
+    /// The mistake that [`Bug::EffectsBeforeCommit`] names: what an entry would do to this state is
+    /// done before the entry is committed.
+    pub(super) fn release_before_commit(&self, content: &[u8]) {
+        if let Ok(LogItem::Batch(batch)) = super::item::decode(content) {
+            let view = self.view();
+            for proposed in &batch {
+                if let Ok(applied) = steadfast_engine::apply(&view, proposed) {
+                    self.release(applied.effects);
+                }
             }
         }
     }

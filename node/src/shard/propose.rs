@@ -13,6 +13,7 @@ use std::time::Duration;
 use steadfast_engine::Mutation;
 use steadfast_engine::id::{PollId, QueueKey, Reservation};
 use steadfast_engine::mutation::ProposalId;
+use steadfast_planted::{Bug, planted};
 use steadfast_raft::ProposeError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until};
@@ -199,6 +200,9 @@ pub(super) async fn run(core: &Core, mut queue: mpsc::UnboundedReceiver<Queued>)
         for (sequences, content) in batches(core, queued.drain(..)) {
             let Some(raft) = core.raft() else { continue };
             core.telemetry.entries.add(1);
+            if planted(Bug::EffectsBeforeCommit) {
+                core.release_before_commit(&content);
+            }
             let proposed = raft.propose(&content);
             entries.push(async move {
                 let result = proposed.await;

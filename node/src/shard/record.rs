@@ -5,6 +5,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 use steadfast_engine::tables::Changes;
 use steadfast_engine::{Fault, Key, Record, Tables};
+use steadfast_planted::{Bug, planted};
 use steadfast_storage::codec;
 use steadfast_storage::state::{self, DecodeError, MAX_VALUE_BYTES, StateFault};
 
@@ -24,8 +25,13 @@ impl state::Record for StateRecord {
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let record =
+        let mut record =
             codec::decode(bytes, VALUE_BYTES).map_err(|error| DecodeError(error.to_string()))?;
+        if let Record::Request(request) = &mut record
+            && planted(Bug::RequestIdsNotInFiles)
+        {
+            request.event_type = 0;
+        }
         Ok(Self(Arc::new(record)))
     }
 

@@ -4,6 +4,7 @@ mod bench;
 mod golden;
 mod licences;
 mod pitfalls;
+mod plant;
 mod sdks;
 mod simulation;
 mod steps;
@@ -54,6 +55,8 @@ enum Command {
         /// Only these numbers
         numbers: Vec<u8>,
     },
+    /// Plants one bug after the other in the nodes, and requires that the simulator finds each
+    Plant(plant::PlantArgs),
     /// Plays the recordings of a real Temporal server against three nodes
     Golden(golden::GoldenArgs),
     /// Random mutations of the engine, its invariants checked
@@ -85,6 +88,7 @@ fn main() -> ExitCode {
         } => bench::run_endurance(workflows.unwrap_or(500_000)),
         Command::Bench { quick, .. } => bench::run(quick),
         Command::Pitfalls { numbers } => pitfalls::run(&numbers),
+        Command::Plant(args) => plant::run(&args),
         Command::Sim(args) => simulation::run(&args),
         Command::Sdks => sdks::install(),
         Command::CheckLicences => licences::check(),

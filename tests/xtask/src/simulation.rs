@@ -27,6 +27,12 @@ pub(crate) struct SimArgs {
     /// Writes the trace to this file
     #[arg(long)]
     trace: Option<String>,
+    /// Plants this bug in all nodes (`cargo xtask plant` knows them)
+    #[arg(long, conflicts_with_all = ["release", "bound", "check_determinism"])]
+    plant: Option<String>,
+    /// `off`: only what nodes say of themselves counts
+    #[arg(long, requires = "plant")]
+    checkers: Option<String>,
     /// With the release profile: twice the build, several times the speed
     #[arg(long)]
     release: bool,
@@ -37,11 +43,14 @@ pub(crate) struct SimArgs {
 
 /// Builds and simulates.
 pub(crate) fn run(args: &SimArgs) -> Result<(), String> {
-    if !args.no_build {
-        build(args.release)?;
+    match (args.no_build, &args.plant) {
+        (true, _) => {}
+        (false, None) => build(args.release)?,
+        (false, Some(_)) => build_with_bugs()?,
     }
+    let program = args.plant.as_ref().map_or("simulation", |_| "planted");
     let profile = if args.release { "release" } else { "debug" };
-    let mut command = Command::new(target_dir().join(profile).join("simulation"));
+    let mut command = Command::new(target_dir().join(profile).join(program));
     let number = |given: Option<u64>| given.map(|given| given.to_string());
     for (flag, given) in [
         ("--seed", number(args.seed)),
@@ -50,6 +59,8 @@ pub(crate) fn run(args: &SimArgs) -> Result<(), String> {
         ("--for", args.bound.clone()),
         ("--jobs", number(args.jobs)),
         ("--trace", args.trace.clone()),
+        ("--plant", args.plant.clone()),
+        ("--checkers", args.checkers.clone()),
     ] {
         if let Some(given) = given {
             command.args([flag, &given]);
@@ -76,6 +87,21 @@ fn build(release: bool) -> Result<(), String> {
     if release {
         command.arg("--release");
     }
+    succeeds(command)
+}
+
+/// Builds the simulator as the tests of the workspace have it: with bugs to choose from.
+pub(crate) fn build_with_bugs() -> Result<(), String> {
+    let mut command = Command::new("cargo");
+    command
+        .args(["test", "--quiet", "--locked", "--no-run"])
+        // Of the whole workspace, so that nothing is built twice.
+        .args(["--workspace", "--test", "planted_bugs"])
+        .current_dir(root());
+    succeeds(command)
+}
+
+fn succeeds(mut command: Command) -> Result<(), String> {
     if command.status().is_ok_and(|status| status.success()) {
         return Ok(());
     }

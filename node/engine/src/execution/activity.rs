@@ -41,6 +41,7 @@ use crate::reply::Fault;
 use crate::tables::{Activity, ActivityState, QueueTask, Record, keys, wrong_record};
 use crate::task_queue;
 use crate::time::{Span, Timestamp};
+use steadfast_planted::{Bug, planted};
 use steadfast_proto::temporal::history::v1::ActivityTaskScheduledEventAttributes;
 
 /// Who starts an activity.
@@ -202,7 +203,13 @@ pub(crate) fn claimable(
     if !execution.is_open() || !execution.run.quarantined.is_empty() {
         return Ok(None);
     }
-    let activity = load(execution, scheduled_event_id)?;
+    let mut activity = load(execution, scheduled_event_id)?;
+    if let Some(activity) = activity
+        .as_mut()
+        .filter(|_| planted(Bug::ClaimByReadThenWrite))
+    {
+        activity.state = ActivityState::Queued { task: sequence };
+    }
     Ok(activity.filter(|activity| activity.state == ActivityState::Queued { task: sequence }))
 }
 

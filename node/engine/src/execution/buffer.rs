@@ -10,6 +10,7 @@ use crate::tables::{BufferedEvent, Key, Record, RequestRecord, keys};
 use crate::time::Timestamp;
 use prost::Message;
 use std::collections::BTreeMap;
+use steadfast_planted::{Bug, planted};
 use steadfast_proto::temporal::enums::v1::EventType;
 use steadfast_proto::temporal::history::v1::HistoryEvent;
 
@@ -58,6 +59,7 @@ impl Execution<'_, '_> {
         }
         self.run.buffered_count = 0;
         self.run.buffered_bytes = 0;
+        self.run.next_event_id += i64::from(planted(Bug::EventIdSkippedAfterBuffer));
         Ok(())
     }
 

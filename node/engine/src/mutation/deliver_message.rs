@@ -12,6 +12,7 @@ use crate::id::RunRef;
 use crate::read::{self, StoredRun};
 use crate::reply::{Fault, Refusal, Reply, Stop};
 use crate::tables::{MessageBody, MessageRef, Record, WriteSet, keys, wrong_record};
+use steadfast_planted::{Bug, planted};
 
 /// Resets, one after the other, across which a child's parent is looked for.
 const RESETS_FOLLOWED_MAX: usize = 100;
@@ -23,7 +24,9 @@ pub(crate) fn apply(set: &mut WriteSet<'_>, message: MessageRef) -> Result<Reply
         Some(other) => return Err(wrong_record(other).into()),
         None => return Err(Refusal::NotFound("the message was delivered".to_owned()).into()),
     };
-    set.delete(key);
+    if !planted(Bug::MessageDeliveredTwice) || set.draw()[0].is_multiple_of(2) {
+        set.delete(key);
+    }
     if is_quarantined(set, &message.source)? {
         // Nothing is done with that run any more; it may be this message that it panics over.
         return Ok(Reply::Done);

@@ -6,6 +6,7 @@ use crate::read;
 use crate::reply::{Fault, Refusal, Stop};
 use crate::tables::{Namespace, Run, WriteSet};
 use std::ops::Deref;
+use steadfast_planted::{Bug, planted};
 use steadfast_proto::temporal::common::v1::{Payload, Payloads};
 use steadfast_proto::temporal::enums::v1::{
     NamespaceState, WorkflowExecutionStatus, WorkflowIdConflictPolicy as Conflict,
@@ -108,11 +109,12 @@ pub(super) fn decide(
     let Some(run) = existing else {
         return Ok(Decision::New { terminate: None });
     };
-    if !request_id.is_empty() && run.start_request_id == request_id {
+    let repeated = !request_id.is_empty() && run.start_request_id == request_id;
+    if repeated && !planted(Bug::StartRequestIdIgnored) {
         return Ok(Decision::SameRequest(run.run.clone()));
     }
     let id = &run.run.workflow_id;
-    if run.close.is_none() {
+    if run.close.is_none() && !planted(Bug::StartIgnoresOpenRun) {
         return match policies.conflict {
             Conflict::Unspecified | Conflict::Fail => Err(already_started(
                 run,

@@ -7,6 +7,7 @@ use crate::mutation::ExecutionTarget;
 use crate::reply::{Fault, Refusal, Reply, Stop};
 use crate::tables::WriteSet;
 use prost::Message;
+use steadfast_planted::{Bug, planted};
 use steadfast_proto::temporal::common::v1::{Header, Link, Payloads, WorkflowExecution};
 use steadfast_proto::temporal::enums::v1::{
     EventType, ResourceExhaustedCause, ResourceExhaustedScope,
@@ -50,7 +51,9 @@ pub(crate) fn apply(
 
 /// Refuses a signal to a run that is closed, about to close, or has had its fill.
 pub(super) fn check_signal(execution: &Execution<'_, '_>) -> Result<(), Refusal> {
-    execution.check_open()?;
+    if !planted(Bug::SignalAfterClose) {
+        execution.check_open()?;
+    }
     if execution.run.close_attempted && execution.has_started_workflow_task() {
         return Err(Refusal::ResourceExhausted {
             cause: ResourceExhaustedCause::BusyWorkflow.into(),
@@ -84,9 +87,11 @@ pub(super) fn add_signal(
     signal: Signal<'_>,
 ) -> Result<bool, Fault> {
     let made = EventType::WorkflowExecutionSignaled;
-    if execution
-        .request(signal.request_id)?
-        .is_some_and(|request| request.event_type == i32::from(made))
+    let before = execution.request(signal.request_id)?;
+    let by_run = signal.external.is_some();
+    if before.is_some_and(|request| request.event_type == i32::from(made))
+        && !planted(Bug::SignalRequestIdIgnored)
+        && !(by_run && planted(Bug::MessageDeliveredTwice))
     {
         return Ok(false);
     }

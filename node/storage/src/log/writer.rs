@@ -13,6 +13,7 @@ use std::fmt::{self, Debug};
 use std::path::Path;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
+use steadfast_planted::{Bug, planted};
 
 /// A buffer that a large batch left behind is not kept beyond this.
 const KEPT_BUFFER_BYTES: usize = 8 << 20;
@@ -185,6 +186,7 @@ impl LogWriter {
             bytes,
             awaited,
         } = batch;
+        let awaited = awaited && !planted(Bug::AcknowledgeBeforeFsync);
         let mut done = Vec::new();
         let mut result = self.make_room(bytes);
         let mut places = Vec::new();
@@ -391,7 +393,9 @@ impl Written {
                 self.committed = committed;
             }
             Request::Truncate(index) => {
-                encoder.note(Kind::Truncate, &index);
+                if !planted(Bug::TruncationNotWritten) {
+                    encoder.note(Kind::Truncate, &index);
+                }
                 self.last = self.last.min(index);
             }
             Request::Purge(upto) => {

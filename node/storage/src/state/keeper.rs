@@ -20,6 +20,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+use steadfast_planted::{Bug, planted};
 
 /// Records of an overlay written to the delta in one step.
 const WRITE_RECORDS: usize = 512;
@@ -414,6 +415,7 @@ impl<R: Record> WriteDelta<R> {
         let mut count = 0;
         for (key, value) in records.take(WRITE_RECORDS) {
             match value {
+                Some(_) if count + 1 == WRITE_RECORDS && planted(Bug::RecordDroppedAtMark) => {}
                 Some(record) => self.writer.push(key, Some(&record.encode()))?,
                 // What was born and died between two marks was never at rest.
                 None if self.probe.contains(key)? => self.writer.push(key, None)?,

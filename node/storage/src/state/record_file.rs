@@ -12,6 +12,7 @@ use crate::disk::{Disk, DiskFile};
 use bytes::{Buf, Bytes};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use steadfast_planted::{Bug, planted};
 use xxhash_rust::xxh3::Xxh3;
 
 const MAGIC: &[u8; 8] = b"SFSTATE1";
@@ -206,9 +207,11 @@ impl RecordWriter {
         let crc = crc32fast::hash(&self.buffer);
         self.buffer.extend_from_slice(&crc.to_le_bytes());
         self.write_buffer()?;
-        self.file
-            .sync_data()
-            .map_err(StateError::io("fsync", &self.path))?;
+        if !planted(Bug::DeltaNotSynced) {
+            self.file
+                .sync_data()
+                .map_err(StateError::io("fsync", &self.path))?;
+        }
         Ok((self.offset, self.hasher.digest128()))
     }
 

@@ -9,6 +9,7 @@ use crate::reply::Fault;
 use crate::retry::timeout_name;
 use crate::tables::{Activity, ActivityState, DueKind};
 use crate::time::{Span, Timestamp};
+use steadfast_planted::{Bug, planted};
 use steadfast_proto::temporal::enums::v1::{RetryState, TimeoutType};
 use steadfast_proto::temporal::failure::v1::failure::FailureInfo;
 use steadfast_proto::temporal::failure::v1::{Failure, TimeoutFailureInfo};
@@ -60,6 +61,9 @@ fn schedule_to_start(activity: &Activity) -> Option<(Timestamp, DueKind)> {
 
 /// What lasts while a worker has the activity.
 pub(super) fn arm_started(execution: &mut Execution<'_, '_>, activity: &mut Activity) {
+    if activity.attempt > 1 && planted(Bug::RetryWithoutTimeout) {
+        return;
+    }
     if let Some((at, kind)) = start_to_close(activity) {
         execution.add_due(at, kind);
     }

@@ -57,10 +57,14 @@ bugs! {
         "Conflicting entries are removed in memory, but not in the file.";
     ChecksumNotCompared "checksum_not_compared" "node/storage"
         "A torn record at the end of the log passes for a whole one.";
+    DamageTakenForTornTail "damage_taken_for_torn_tail" "node/storage"
+        "Damage in the middle of the log is taken for a write that a crash interrupted, and cut off.";
     DeltaNotSynced "delta_not_synced" "node/storage"
         "The manifest names a delta file that was not synced.";
     RecordDroppedAtMark "record_dropped_at_mark" "node/storage"
         "A delta lacks the last record of each piece that it is written in.";
+    NewestFileSkippedAtStart "newest_file_skipped_at_start" "node/storage"
+        "At a start, the newest state file counts as read although it was not.";
     VoteNotPersisted "vote_not_persisted" "node/raft"
         "Only the first vote is kept; later ones are forgotten at the next start.";
     ReadWithoutReadIndex "read_without_read_index" "node"

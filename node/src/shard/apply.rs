@@ -118,8 +118,7 @@ impl Machine {
             })
             .collect();
         // What a wrong state says is nobody's duty; the right ones say it, too.
-        let done = planted(Bug::EffectsBeforeCommit) && proposed.proposal.boot == core.boot;
-        if !self.again && !core.in_minority() && !done {
+        if !self.again && !core.in_minority() {
             core.release(effects);
         }
         if proposed.proposal.boot == core.boot {

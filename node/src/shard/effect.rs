@@ -7,6 +7,7 @@ use steadfast_engine::effect::AssignedTask;
 use steadfast_engine::id::PollId;
 use steadfast_engine::mutation::TaskToken;
 use steadfast_engine::{Effect, Mutation};
+use steadfast_planted::{Bug, planted};
 
 impl Core {
     /// Does the duties of one applied mutation. Quick: it runs on the apply thread.
@@ -41,14 +42,17 @@ impl Core {
         }
     }
 
-    /// The mistake that [`Bug::EffectsBeforeCommit`] names: what an entry would do to this state is
-    /// done before the entry is committed.
+    /// The mistake of [`Bug::EffectsBeforeCommit`]: what an entry would hand out, were it applied to
+    /// this state, is handed out before it is committed.
     pub(super) fn release_before_commit(&self, content: &[u8]) {
-        if let Ok(LogItem::Batch(batch)) = super::item::decode(content) {
-            let view = self.view();
-            for proposed in &batch {
-                if let Ok(applied) = steadfast_engine::apply(&view, proposed) {
-                    self.release(applied.effects);
+        let Ok(LogItem::Batch(batch)) = super::item::decode(content) else {
+            return;
+        };
+        for proposed in &batch {
+            let applied = steadfast_engine::apply(&self.view(), proposed);
+            for effect in applied.map(|applied| applied.effects).unwrap_or_default() {
+                if let Effect::TaskAssigned { reservation, task } = effect {
+                    self.matching.assign(reservation.poll, &task);
                 }
             }
         }
@@ -61,6 +65,7 @@ impl Core {
         match self.matching.assign(poll, task) {
             Some(Ok(())) => {}
             Some(Err(())) if mine => self.return_task(token(task).clone()),
+            None if mine && planted(Bug::EffectsBeforeCommit) => {}
             None if mine && !self.deliveries.deliver(poll, task) => {
                 self.return_task(token(task).clone());
             }

@@ -247,7 +247,9 @@ pub(super) fn synced_beyond(bytes: &[u8], at: usize, segment: u32) -> bool {
         .rposition(|byte| *byte != 0)
         .map_or(0, |last| last + 1);
     (at + 1..end.max(at + 1)).any(|place| match parse(bytes, place, segment, 0) {
-        Parsed::Record(record) => record.synced > at as u64,
+        Parsed::Record(record) => {
+            record.synced > at as u64 && !planted(Bug::DamageTakenForTornTail)
+        }
         Parsed::End | Parsed::Bad(_) => false,
     })
 }

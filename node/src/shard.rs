@@ -253,9 +253,10 @@ impl Shard {
         if class == Class::Fills && self.core.disk_low.load(Ordering::Relaxed) {
             return Err(Unavailable::DiskLow);
         }
-        let is_signal = matches!(mutation, Mutation::SignalWorkflowExecution(_));
+        let at_once = planted(Bug::SignalAcknowledgedBeforeCommit)
+            && matches!(mutation, Mutation::SignalWorkflowExecution(_));
         let answered = self.core.propose(class, mutation)?;
-        if is_signal && planted(Bug::SignalAcknowledgedBeforeCommit) {
+        if at_once {
             return Ok(Ok(Reply::Signaled { link: None }));
         }
         answered.await.unwrap_or(Err(Unavailable::Unknown))

@@ -88,13 +88,14 @@ pub fn claim(
             return Ok(None);
         };
         let sequence = sequence_of(&key)?;
-        set.delete(key.clone());
+        let kept = planted(Bug::ClaimByReadThenWrite).then(|| key.clone());
+        set.delete(key);
         let assigned = match reservation.queue.kind {
             TaskKind::Workflow => claim_workflow_task(set, reservation, &entry)?,
             TaskKind::Activity => claim_activity(set, reservation, &entry, sequence)?,
         };
         if let Some(task) = assigned {
-            if planted(Bug::ClaimByReadThenWrite) && reservation.queue.kind == TaskKind::Activity {
+            if let Some(key) = kept.filter(|_| reservation.queue.kind == TaskKind::Activity) {
                 set.put(key, Record::QueueTask(entry));
             }
             let (reservation, task) = (reservation.clone(), Box::new(task));

@@ -1,7 +1,7 @@
 //! What a simulation leaves for the checkers.
 
 use crate::operation::{Answer, Asked, Journal, Operation, Outcome};
-use crate::simulation::{Fault, Met};
+use crate::simulation::Met;
 use prost::Message;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -113,8 +113,8 @@ pub struct Evidence {
     pub fastest_clock: f64,
     /// Some node's clock ran slower than true time.
     pub a_clock_ran_slow: bool,
-    /// How often each fault happened.
-    pub faults: BTreeMap<Fault, u32>,
+    /// How often each fault happened, by its name.
+    pub faults: BTreeMap<String, u32>,
     /// Rare situations.
     pub situations: Met,
     /// How far nodes were, whenever that changed, in the order of time.

@@ -5,10 +5,12 @@ mod activity_worker;
 mod caller;
 mod client;
 pub mod script;
+mod transport;
 mod workflow_worker;
 
 pub use caller::{Caller, Habits};
 pub use client::{Client, drain, rows_now};
+pub use transport::{Addresses, Channels, Transport};
 pub(crate) use workflow_worker::hash_of;
 
 use steadfast_proto::temporal::common::v1::{Payload, Payloads, WorkflowExecution, WorkflowType};
@@ -21,9 +23,16 @@ pub const NAMESPACE: &str = "default";
 /// Starts so many workers of each kind; they work until the simulation ends.
 pub fn work(caller: &Caller, workers: u64) {
     for number in 0..workers {
-        tokio::spawn(workflow_worker::run(caller.fork(1_000 + number)));
-        tokio::spawn(activity_worker::run(caller.fork(2_000 + number)));
+        pair(caller, number);
     }
+}
+
+/// Starts a worker of each kind; they work until they are aborted.
+pub fn pair(caller: &Caller, number: u64) -> [tokio::task::JoinHandle<()>; 2] {
+    [
+        tokio::spawn(workflow_worker::run(caller.fork(1_000 + number))),
+        tokio::spawn(activity_worker::run(caller.fork(2_000 + number))),
+    ]
 }
 
 fn queue() -> Option<TaskQueue> {

@@ -1,11 +1,11 @@
 //! One seed from its beginning to its verdict.
 
 use super::nemesis::Nemesis;
-use super::swarm::{Fault, Swarm};
+use super::swarm::Swarm;
 use super::{Cluster, Met, Recording, Trace, panics, situation, told};
 use crate::checkers;
 use crate::evidence::{Evidence, FinalRun, Replica, Violation};
-use crate::workload::{self, Caller, Client};
+use crate::workload::{self, Caller, Client, Transport};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::collections::BTreeMap;
@@ -41,7 +41,7 @@ pub struct Verdict {
     /// Runs at the end.
     pub runs: usize,
     /// How often each fault happened.
-    pub faults: BTreeMap<Fault, u32>,
+    pub faults: BTreeMap<String, u32>,
     /// Rare situations.
     pub situations: Met,
     /// How many nodes there were.
@@ -115,7 +115,12 @@ async fn story(
         .await
         .map_err(|error| Violation::new("nodes_start", error.to_string()))?;
     let doors = cluster.doors().clone();
-    let caller = Caller::new(chance.random(), doors, swarm.habits, trace);
+    let caller = Caller::new(
+        chance.random(),
+        Transport::Decoded(doors),
+        swarm.habits,
+        trace,
+    );
     workload::work(&caller, swarm.workers);
     cluster.network().set_conditions(swarm.conditions);
     let nemesis_chance = ChaCha8Rng::seed_from_u64(chance.random());
@@ -130,7 +135,10 @@ async fn story(
         Ok(()) => liveness(&mut nemesis, &caller, clients).await,
         Err(violation) => Err(violation),
     };
-    evidence.faults = nemesis.happened.clone();
+    let happened = nemesis.happened.iter();
+    evidence.faults = happened
+        .map(|(fault, times)| (format!("{fault:?}"), *times))
+        .collect();
     evidence.led_since = nemesis.led_since.clone();
     evidence.fastest_clock = nemesis.fastest_clock;
     evidence.a_clock_ran_slow = nemesis.a_clock_ran_slow;

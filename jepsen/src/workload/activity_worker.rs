@@ -7,7 +7,6 @@ use rand::Rng;
 use std::time::Duration;
 use steadfast_proto::temporal::failure::v1::Failure;
 use steadfast_proto::temporal::workflowservice::v1 as wire;
-use steadfast_proto::temporal::workflowservice::v1::workflow_service_server::WorkflowService;
 use tokio::time::sleep;
 use tonic::Request;
 

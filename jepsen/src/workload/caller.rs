@@ -1,5 +1,6 @@
 //! How clients and workers reach nodes, and the journal they keep.
 
+use super::transport::{Channels, Transport, Workflow};
 use crate::operation::{ANSWER_LOST, Asked, Journal, Operation, Outcome};
 use crate::simulation::{Door, Doors, Trace};
 use rand::{Rng, SeedableRng};
@@ -7,10 +8,8 @@ use rand_chacha::ChaCha8Rng;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use steadfast::api;
-use steadfast_proto::temporal::workflowservice::v1::workflow_service_server::WorkflowService;
 use tokio::time::{sleep, timeout};
-use tonic::{Code, Request, Response, Status};
+use tonic::{Code, Response, Status};
 
 /// Between two tries to find a leader.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -63,7 +62,7 @@ impl Habits {
 /// One client or worker.
 #[derive(Debug)]
 pub struct Caller {
-    doors: Doors,
+    transport: Transport,
     trace: Trace,
     seed: u64,
     chance: Mutex<ChaCha8Rng>,
@@ -74,9 +73,9 @@ pub struct Caller {
 impl Caller {
     /// The first one; the others are forks of it.
     #[must_use]
-    pub fn new(seed: u64, doors: Doors, habits: Habits, trace: &Trace) -> Caller {
+    pub fn new(seed: u64, transport: Transport, habits: Habits, trace: &Trace) -> Caller {
         Caller {
-            doors,
+            transport,
             trace: trace.clone(),
             seed,
             chance: Mutex::new(ChaCha8Rng::seed_from_u64(seed)),
@@ -90,7 +89,7 @@ impl Caller {
     pub fn fork(&self, number: u64) -> Caller {
         let seed = self.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ number;
         Caller {
-            doors: self.doors.clone(),
+            transport: self.transport.clone(),
             trace: self.trace.clone(),
             seed,
             chance: Mutex::new(ChaCha8Rng::seed_from_u64(seed)),
@@ -152,8 +151,36 @@ impl Caller {
         });
     }
 
-    fn door(&self) -> Option<Door> {
-        let doors = self.doors.all();
+    /// A node, in a simulation with its door; not at all when there is none to ask.
+    fn node(&self) -> Option<(Services, Option<Door>)> {
+        match &self.transport {
+            Transport::Decoded(doors) => {
+                let door = self.door(doors)?;
+                Some((Services(Workflow::Decoded(door.shard.clone())), Some(door)))
+            }
+            Transport::Channels(channels) => {
+                let address = self.address(channels)?;
+                Some((Services(channels.to(&address)?), None))
+            }
+        }
+    }
+
+    /// The leader's, as far as is known, unless the caller goes astray.
+    fn address(&self, channels: &Channels) -> Option<String> {
+        let known = channels.addresses().clone();
+        let leader = known.leader.and_then(|leader| known.nodes.get(&leader));
+        match leader {
+            Some(address) if !self.happens(self.habits().astray) => Some(address.clone()),
+            Some(_) | None if known.nodes.is_empty() => None,
+            Some(_) | None => {
+                let at = self.chance().random_range(0..known.nodes.len());
+                known.nodes.values().nth(at).cloned()
+            }
+        }
+    }
+
+    fn door(&self, doors: &Doors) -> Option<Door> {
+        let doors = doors.all();
         let leading: Vec<&Door> = doors.iter().filter(|door| door.shard.is_leader()).collect();
         if doors.is_empty() || leading.is_empty() && !self.happens(0.1) {
             return None;
@@ -175,22 +202,28 @@ impl Caller {
     where
         A: Future<Output = Result<Response<T>, Status>>,
     {
-        let Some(door) = self.door() else {
+        let Some((node, door)) = self.node() else {
             sleep(PAUSE).await;
             return Err(Failed::Unknown("no leader".into()));
         };
         let habits = self.habits();
         sleep(self.way(habits)).await;
         // As tonic ends a call at its deadline.
-        let asked = timeout(within, ask(Services(door.shard.clone())));
+        let asked = timeout(within, ask(node));
         let through = async {
-            door.moves().await;
+            if let Some(door) = &door {
+                door.moves().await;
+            }
             let answer = asked.await;
-            door.moves().await;
+            if let Some(door) = &door {
+                door.moves().await;
+            }
             answer
         };
         let through = timeout(within + GRACE, through);
-        let answer = match door.life.run_until_cancelled(through).await {
+        // Over gRPC, a connection that breaks says so itself.
+        let life = door.as_ref().map(|door| door.life.clone()).unwrap_or_default();
+        let answer = match life.run_until_cancelled(through).await {
             None => return Err(Failed::Unknown("the node is gone".into())),
             Some(Err(_)) => return Err(Failed::Unknown("the node stands still".into())),
             Some(Ok(Err(_))) => return Err(Failed::Unknown("no answer in time".into())),
@@ -210,11 +243,11 @@ impl Caller {
 
 /// The handlers of one node.
 #[derive(Debug)]
-pub(super) struct Services(steadfast::shard::Shard);
+pub(super) struct Services(Workflow);
 
 impl Services {
-    pub(super) fn workflow(&self) -> impl WorkflowService + use<> {
-        api::services(self.0.clone())
+    pub(super) fn workflow(self) -> Workflow {
+        self.0
     }
 }
 
@@ -230,6 +263,10 @@ pub(super) enum Failed {
 impl Failed {
     fn of(status: Status) -> Failed {
         let message = status.message().to_owned();
+        // Made on this side: the connection broke, or was never there.
+        if std::error::Error::source(&status).is_some() {
+            return Failed::Unknown(message);
+        }
         match status.code() {
             code @ (Code::InvalidArgument
             | Code::NotFound

@@ -18,7 +18,6 @@ use steadfast_proto::temporal::query::v1::WorkflowQuery;
 use steadfast_proto::temporal::update::v1::outcome::Value;
 use steadfast_proto::temporal::update::v1::{Input, Meta, Request as UpdateRequest, WaitPolicy};
 use steadfast_proto::temporal::workflowservice::v1 as wire;
-use steadfast_proto::temporal::workflowservice::v1::workflow_service_server::WorkflowService;
 use tokio::time::{Instant, sleep};
 
 const ANSWER: Duration = Duration::from_secs(3);

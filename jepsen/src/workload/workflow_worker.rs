@@ -16,7 +16,6 @@ use steadfast_proto::temporal::query::v1::WorkflowQueryResult;
 use steadfast_proto::temporal::update::v1::outcome::Value;
 use steadfast_proto::temporal::update::v1::{Acceptance, Meta, Outcome, Rejection, Response};
 use steadfast_proto::temporal::workflowservice::v1 as wire;
-use steadfast_proto::temporal::workflowservice::v1::workflow_service_server::WorkflowService;
 use tokio::time::sleep;
 use tonic::Request;
 

@@ -104,7 +104,7 @@ impl Sum {
             self.failed.push(told.seed);
         }
         let faults = told.verdict.faults.iter();
-        let faults = faults.map(|(fault, times)| (format!("{fault:?}"), *times));
+        let faults = faults.map(|(fault, times)| (fault.clone(), *times));
         let situations = told.verdict.situations.iter();
         let situations = situations.map(|(situation, times)| (format!("{situation:?}"), *times));
         for (name, times) in faults.chain(situations) {

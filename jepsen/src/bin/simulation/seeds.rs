@@ -161,7 +161,7 @@ impl Seeds {
         let faults: Vec<String> = verdict
             .faults
             .iter()
-            .map(|(fault, times)| format!("{fault:?} {times}"))
+            .map(|(fault, times)| format!("{fault} {times}"))
             .collect();
         let situations: Vec<String> = verdict
             .situations

@@ -1,6 +1,6 @@
 //! Whole clusters under faults, and checkers of what must hold then.
 //!
-//! [`simulation`]: three or five nodes on one thread, everything drawn from one seed. [`workload`]:
+//! [`processes`]: real nodes, each on a network and a disk of its own. [`simulation`]: three or five nodes on one thread, everything drawn from one seed. [`workload`]:
 //! clients and workers. [`operation`]: what they note. [`evidence`]: all that is left at the end.
 //! [`linearizability`]: a search that some of them use. [`checkers`]: one file for each promise.
 
@@ -8,5 +8,6 @@ pub mod checkers;
 pub mod evidence;
 pub mod linearizability;
 pub mod operation;
+pub mod processes;
 pub mod simulation;
 pub mod workload;

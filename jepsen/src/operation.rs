@@ -7,7 +7,7 @@ use std::time::Duration;
 pub const ANSWER_LOST: &str = "it was done and the answer is lost";
 
 /// One call: when it was made, when its answer was known, and what that was.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Operation {
     /// Virtual time at the call.
     pub invoked: Duration,
@@ -20,7 +20,7 @@ pub struct Operation {
 }
 
 /// What was asked. An empty run id stands for the current run.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub enum Asked {
     /// StartWorkflowExecution, or SignalWithStartWorkflowExecution with its signal.
     Start {
@@ -117,7 +117,7 @@ pub enum Asked {
 }
 
 /// What came of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub enum Outcome {
     /// It was done.
     Acknowledged(Answer),
@@ -128,7 +128,7 @@ pub enum Outcome {
 }
 
 /// What an acknowledgement says.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub enum Answer {
     /// Nothing more.
     Done,
@@ -171,7 +171,7 @@ pub enum Answer {
 }
 
 /// A task that a worker got.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Delivery {
     /// Virtual time at which the worker asked for a task.
     pub polled: Duration,
@@ -186,7 +186,7 @@ pub struct Delivery {
 }
 
 /// A task as its worker sees it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub enum DeliveredTask {
     /// An activity task.
     Activity {
@@ -206,7 +206,7 @@ pub enum DeliveredTask {
 }
 
 /// A timer as its worker sees it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct SeenTimer {
     /// When a worker first asked for it.
     pub asked: Duration,

@@ -1,0 +1,146 @@
+//! Real nodes under real faults.
+
+use clap::Parser;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime};
+use steadfast_jepsen::processes::fault::{FAULTS, Fault};
+use steadfast_jepsen::processes::machine::Machine;
+use steadfast_jepsen::processes::{Order, run, sealed};
+
+/// Real nodes under real faults, and what must hold then.
+#[derive(Debug, Parser)]
+#[command(args_override_self = true)]
+struct Arguments {
+    /// Three or five
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(3..=5))]
+    nodes: u8,
+    /// Kinds of faults, `all`, or `drawn`: a mix from the seed
+    #[arg(long, value_delimiter = ',', default_value = "drawn")]
+    nemesis: Vec<String>,
+    /// How long clients call and faults happen, in seconds
+    #[arg(long, default_value_t = 60)]
+    time_limit: u64,
+    /// Draws faults, places and moments
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Kinds of faults without which the run fails
+    #[arg(long, value_delimiter = ',')]
+    require: Vec<String>,
+    /// The folder for operations, logs, verdict and timeline
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// The program under test; by default the one beside this one
+    #[arg(long)]
+    binary: Option<PathBuf>,
+    /// Tells which faults there are, and which of them this machine can do
+    #[arg(long)]
+    list: bool,
+}
+
+fn say(line: &str) {
+    // The reader of our output may be gone.
+    writeln!(std::io::stdout(), "{line}").ok();
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match perform(&arguments) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(why) => {
+            say(&format!("UNKNOWN {why}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn perform(arguments: &Arguments) -> Result<bool, String> {
+    let words = |error: std::io::Error| error.to_string();
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let now = now.unwrap_or_default();
+    let seed = arguments
+        .seed
+        .unwrap_or_else(|| u64::from(now.subsec_nanos()));
+    if !sealed::is_inner() {
+        let name = format!("jepsen-{}-{seed}", now.as_secs());
+        let out = arguments
+            .out
+            .clone()
+            .unwrap_or_else(|| std::env::temp_dir().join(name));
+        std::fs::create_dir_all(&out).map_err(words)?;
+        let out = out.canonicalize().map_err(words)?;
+        let status = sealed::run(seed, &out).map_err(words)?;
+        return Ok(status.success());
+    }
+    let out = arguments.out.clone().unwrap_or_else(std::env::temp_dir);
+    if arguments.list {
+        list(&Machine::probe(&out));
+        return Ok(true);
+    }
+    let order = Order {
+        nodes: arguments.nodes,
+        nemesis: kinds(&arguments.nemesis)?,
+        require: kinds(&arguments.require)?,
+        lasts: Duration::from_secs(arguments.time_limit),
+        seed,
+        binary: binary(arguments)?,
+        command: command(arguments, seed),
+        out,
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(words)?;
+    let held = runtime.block_on(run(&order));
+    runtime.shutdown_timeout(Duration::from_millis(200));
+    held.map_err(|trouble| trouble.to_string())
+}
+
+fn kinds(names: &[String]) -> Result<Vec<Fault>, String> {
+    match names {
+        [name] if name == "all" => Ok(FAULTS.to_vec()),
+        [name] if name == "drawn" => Ok(Vec::new()),
+        names => names
+            .iter()
+            .map(|name| Fault::named(name).ok_or_else(|| format!("no fault is called {name}")))
+            .collect(),
+    }
+}
+
+fn binary(arguments: &Arguments) -> Result<PathBuf, String> {
+    if let Some(binary) = &arguments.binary {
+        return Ok(binary.clone());
+    }
+    let own = std::env::current_exe().map_err(|error| error.to_string())?;
+    let binary = own.with_file_name("steadfast");
+    match binary.exists() {
+        true => Ok(binary),
+        false => Err("build it first: cargo build -p steadfast".to_owned()),
+    }
+}
+
+fn command(arguments: &Arguments, seed: u64) -> String {
+    let mut command = format!(
+        "cargo xtask jepsen --nodes {} --nemesis {} --time-limit {} --seed {seed}",
+        arguments.nodes,
+        arguments.nemesis.join(","),
+        arguments.time_limit
+    );
+    if !arguments.require.is_empty() {
+        command += &format!(" --require {}", arguments.require.join(","));
+    }
+    command
+}
+
+fn list(machine: &Machine) {
+    for fault in FAULTS {
+        let can = match fault.missing(machine) {
+            None => String::new(),
+            Some(why) => format!(" (not here: {why})"),
+        };
+        say(&format!("{:22} {}{can}", fault.name(), fault.what()));
+    }
+}

@@ -1,0 +1,142 @@
+//! A node's disk: an ext4 image of its own where the machine allows it, else a folder.
+
+use super::{Trouble, io, tool};
+use std::path::{Path, PathBuf};
+
+/// Fits into a sparse file; the node calls its disk low below 512 MiB.
+pub(super) const IMAGE_BYTES: u64 = 4 << 30;
+/// What fills a disk.
+const FILLER: &str = "filler";
+/// `EXT4_IOC_SHUTDOWN` by Python, since it needs a raw system call: the first argument is 1 for
+/// errors only, 2 for a power cut (the journal is not written out), the others are disks.
+const SHUTDOWN: &str = "import fcntl, os, struct, sys
+for disk in [os.open(path, os.O_RDONLY) for path in sys.argv[2:]]:
+    fcntl.ioctl(disk, 0x8004587D, struct.pack('I', int(sys.argv[1])))";
+
+/// One node's disk.
+#[derive(Debug)]
+pub(super) struct Disk {
+    /// `None`: a folder only.
+    image: Option<PathBuf>,
+    folder: PathBuf,
+    /// It answers every call with an error.
+    pub(super) broken: bool,
+}
+
+impl Disk {
+    /// A new, empty one in an image.
+    pub(super) fn image(scratch: &Path, name: &str, bytes: u64) -> Result<Disk, Trouble> {
+        let image = scratch.join(format!("{name}.ext4"));
+        let file = std::fs::File::create(&image).map_err(io(image.display().to_string()))?;
+        file.set_len(bytes).map_err(io("the image's size"))?;
+        let folder = scratch.join(name);
+        std::fs::create_dir_all(&folder).map_err(io(folder.display().to_string()))?;
+        let disk = Disk {
+            image: Some(image.clone()),
+            folder,
+            broken: false,
+        };
+        tool(&["mkfs.ext4", "-q", "-F", "-m", "0", &image.to_string_lossy()])?;
+        disk.mount()?;
+        Ok(disk)
+    }
+
+    /// A new, empty one in a folder.
+    pub(super) fn folder(scratch: &Path, name: &str) -> Result<Disk, Trouble> {
+        let folder = scratch.join(name);
+        std::fs::create_dir_all(&folder).map_err(io(folder.display().to_string()))?;
+        Ok(Disk {
+            image: None,
+            folder,
+            broken: false,
+        })
+    }
+
+    /// Where the node keeps its data.
+    pub(super) fn data_dir(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
+    fn mount(&self) -> Result<(), Trouble> {
+        let Some(image) = &self.image else {
+            return Ok(());
+        };
+        let (image, folder) = (image.to_string_lossy(), self.folder.to_string_lossy());
+        tool(&["mount", "-o", "loop", &image, &folder]).map(drop)
+    }
+
+    /// The power fails: what was not synced is lost, and every call fails from now on.
+    pub(super) fn cut_power(&mut self) -> Result<(), Trouble> {
+        cut_power(&mut [self])
+    }
+
+    /// Every call fails from now on.
+    pub(super) fn fail(&mut self) -> Result<(), Trouble> {
+        shut_down("1", &mut [self])
+    }
+
+    /// The power is back. No process may have a file open.
+    pub(super) fn mount_again(&mut self) -> Result<(), Trouble> {
+        tool(&["umount", &self.folder.to_string_lossy()])?;
+        self.mount()?;
+        self.broken = false;
+        Ok(())
+    }
+
+    /// Takes all space but so many bytes.
+    pub(super) fn fill(&self, free: u64) -> Result<(), Trouble> {
+        let known = rustix::fs::statvfs(&self.folder)
+            .map_err(|error| Trouble::Io("statvfs".into(), error.into()))?;
+        let taken = (known.f_bavail * known.f_frsize).saturating_sub(free);
+        let filler = self.folder.join(FILLER);
+        let taken = taken.to_string();
+        tool(&["fallocate", "-l", &taken, &filler.to_string_lossy()]).map(drop)
+    }
+
+    /// Gives the space back.
+    pub(super) fn free(&self) {
+        // It need not be there.
+        std::fs::remove_file(self.folder.join(FILLER)).ok();
+    }
+
+    /// A new disk in the place of the old.
+    pub(super) fn wipe(&self) -> Result<(), Trouble> {
+        let data = self.data_dir();
+        std::fs::remove_dir_all(&data).map_err(io(data.display().to_string()))
+    }
+
+    /// The number of the block device, as `MAJOR:MINOR`.
+    pub(super) fn device(&self) -> Result<String, Trouble> {
+        let folder = self.folder.to_string_lossy();
+        tool(&["findmnt", "--noheadings", "--output", "MAJ:MIN", &folder])
+    }
+
+    /// Takes it away.
+    pub(super) fn remove(&mut self) {
+        if let Some(image) = &self.image {
+            tool(&["umount", "--lazy", &self.folder.to_string_lossy()]).ok();
+            std::fs::remove_file(image).ok();
+            std::fs::remove_dir(&self.folder).ok();
+            return;
+        }
+        std::fs::remove_dir_all(&self.folder).ok();
+    }
+}
+
+/// The power of all these fails at once.
+pub(super) fn cut_power(disks: &mut [&mut Disk]) -> Result<(), Trouble> {
+    shut_down("2", disks)
+}
+
+fn shut_down(how: &str, disks: &mut [&mut Disk]) -> Result<(), Trouble> {
+    let folders: Vec<String> = disks
+        .iter()
+        .map(|disk| disk.folder.to_string_lossy().into_owned())
+        .collect();
+    let mut words = vec!["python3", "-c", SHUTDOWN, how];
+    words.extend(folders.iter().map(String::as_str));
+    for disk in disks {
+        disk.broken = true;
+    }
+    tool(&words).map(drop)
+}

@@ -1,0 +1,352 @@
+//! Brings faults about, alone and in pairs, and mends them: in rounds of fault, recovery, quiet.
+//! Files are spoiled and disks lost on one node at a time, and it is whole again before the next.
+
+mod callers;
+mod disks;
+mod limits;
+mod members;
+mod network;
+mod nodes;
+
+use super::Trouble;
+use super::caller_faults::Callers;
+use super::cluster::{Change, Cluster, READY};
+use super::fault::Fault;
+use crate::evidence::Violation;
+use rand::Rng;
+use rand::seq::{IndexedRandom, SliceRandom};
+use rand_chacha::ChaCha8Rng;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+use tokio::time::sleep;
+
+const TICK: Duration = Duration::from_millis(100);
+/// Probability that a fault comes with another one.
+const IN_PAIRS: f64 = 0.35;
+/// A hand-over in a storm comes after each of these.
+const STORM: Duration = Duration::from_millis(400);
+
+/// Why a round ends the run.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The nodes did what they must not.
+    Violation(Violation),
+    /// The machine did not do what it can.
+    Trouble(Trouble),
+}
+
+impl From<Violation> for Failure {
+    fn from(violation: Violation) -> Failure {
+        Failure::Violation(violation)
+    }
+}
+
+impl From<Trouble> for Failure {
+    fn from(trouble: Trouble) -> Failure {
+        Failure::Trouble(trouble)
+    }
+}
+
+/// What came of the wish for a fault: what was done, or `None`, when it cannot be now.
+type Brought = Result<Option<String>, Failure>;
+
+/// One fault as it happened.
+#[derive(Debug, Clone)]
+pub(super) struct Event {
+    pub(super) from: Duration,
+    /// When everything was whole again.
+    pub(super) to: Duration,
+    pub(super) fault: &'static str,
+    pub(super) what: String,
+}
+
+/// Breaks and mends.
+#[derive(Debug)]
+pub(super) struct Nemesis {
+    pub(super) cluster: Cluster,
+    pub(super) callers: Callers,
+    faults: Vec<Fault>,
+    /// What is still to come before any comes again.
+    next: Vec<Fault>,
+    chance: ChaCha8Rng,
+    began: Instant,
+    /// Leadership is handed over until the mending.
+    storm: bool,
+    /// Places whose files were spoiled: their nodes may refuse to go on, now or later.
+    spoiled: Vec<usize>,
+    pub(super) events: Vec<Event>,
+    /// How often each fault happened.
+    pub(super) happened: BTreeMap<String, u32>,
+}
+
+impl Nemesis {
+    pub(super) fn new(
+        cluster: Cluster,
+        callers: Callers,
+        faults: Vec<Fault>,
+        chance: ChaCha8Rng,
+        began: Instant,
+    ) -> Nemesis {
+        Nemesis {
+            cluster,
+            callers,
+            faults,
+            next: Vec::new(),
+            chance,
+            began,
+            storm: false,
+            spoiled: Vec::new(),
+            events: Vec::new(),
+            happened: BTreeMap::new(),
+        }
+    }
+
+    /// Rounds until a moment.
+    pub(super) async fn run(&mut self, until: Instant) -> Result<(), Failure> {
+        while Instant::now() < until {
+            self.round().await?;
+            let quiet = self.millis(1_000, 3_000);
+            self.hold(quiet).await?;
+        }
+        Ok(())
+    }
+
+    async fn round(&mut self) -> Result<(), Failure> {
+        let Some(first) = self.draw() else {
+            sleep(TICK).await;
+            return Ok(());
+        };
+        let mut faults = vec![first];
+        if !first.comes_alone() && self.chance.random_bool(IN_PAIRS) {
+            let others: Vec<Fault> = self.faults.iter().copied().collect();
+            let others = others
+                .into_iter()
+                .filter(|it| *it != first && !it.comes_alone());
+            let others: Vec<Fault> = others.collect();
+            faults.extend(others.choose(&mut self.chance));
+        }
+        let from = self.began.elapsed();
+        let begins = self.events.len();
+        for fault in faults {
+            if let Some(what) = self.bring(fault).await? {
+                *self.happened.entry(fault.name().to_owned()).or_default() += 1;
+                let event = Event {
+                    from,
+                    to: from,
+                    fault: fault.name(),
+                    what,
+                };
+                super::run::told(&event);
+                self.events.push(event);
+            }
+        }
+        let hold = self.millis(1_500, 6_000);
+        self.hold(hold).await?;
+        self.mend().await?;
+        let to = self.began.elapsed();
+        for event in &mut self.events[begins..] {
+            event.to = to;
+        }
+        Ok(())
+    }
+
+    /// Each fault once in a drawn order, then again.
+    fn draw(&mut self) -> Option<Fault> {
+        if self.next.is_empty() {
+            self.next.clone_from(&self.faults);
+            self.next.shuffle(&mut self.chance);
+        }
+        self.next.pop()
+    }
+
+    fn millis(&mut self, from: u64, to: u64) -> Duration {
+        Duration::from_millis(self.chance.random_range(from..=to))
+    }
+
+    /// Looks after the nodes for a while.
+    pub(super) async fn hold(&mut self, lasts: Duration) -> Result<(), Failure> {
+        let until = Instant::now() + lasts;
+        let mut storm_at = Instant::now();
+        while Instant::now() < until {
+            sleep(TICK).await;
+            self.look()?;
+            if self.storm && Instant::now() >= storm_at {
+                // Who cannot hand over now says so; that is no matter here.
+                let asked = self.cluster.change(Change::Transfer);
+                tokio::time::timeout(STORM, asked).await.ok();
+                storm_at = Instant::now() + STORM;
+            }
+        }
+        Ok(())
+    }
+
+    fn look(&mut self) -> Result<(), Failure> {
+        for at in &self.spoiled {
+            self.cluster.hosts[*at].may_end = true;
+        }
+        let ended = self.cluster.unexpected_ends().into_iter().next();
+        let back = self.cluster.watch.seen().violations.first().cloned();
+        match ended.or(back) {
+            Some(violation) => Err(violation.into()),
+            None => Ok(()),
+        }
+    }
+
+    /// Everything is whole again: links, disks, clocks, limits; every node runs and serves.
+    pub(super) async fn mend(&mut self) -> Result<(), Failure> {
+        self.storm = false;
+        self.callers.mend();
+        if let Some(switch) = &self.cluster.switch {
+            switch.heal();
+        }
+        for at in self.cluster.settled() {
+            self.mend_host(at)?;
+        }
+        for at in self.cluster.settled() {
+            let node = self.cluster.hosts[at].node.unwrap_or_default();
+            if self.cluster.ready(at, READY).await? {
+                continue;
+            }
+            let words = self.cluster.last_words(node);
+            if !self.spoiled.contains(&at) {
+                let what = format!("node {node} does not start again: {words}");
+                return Err(Violation::new("nodes_start", what).into());
+            }
+            self.note(format!("node {node} refuses its files: {words}"));
+            self.replace(at).await?;
+        }
+        self.look()
+    }
+
+    fn mend_host(&mut self, at: usize) -> Result<(), Failure> {
+        let spoiled = self.spoiled.contains(&at);
+        let host = &mut self.cluster.hosts[at];
+        host.go_on();
+        if host.may_end && !spoiled || host.disk.broken {
+            host.kill()?;
+        }
+        if host.disk.broken {
+            host.disk.mount_again()?;
+        }
+        host.disk.free();
+        host.limit_disk(None)?;
+        host.limit_memory(None)?;
+        host.limit_cpu(None)?;
+        host.set_clock("+0")?;
+        host.may_end = spoiled;
+        if !host.runs()
+            && let Some(node) = host.node
+        {
+            self.cluster.start_node(at, node)?;
+            self.cluster.hosts[at].may_end = spoiled;
+        }
+        Ok(())
+    }
+
+    /// Adds to what is told of the last fault.
+    fn note(&mut self, what: String) {
+        if let Some(event) = self.events.last_mut() {
+            event.what = format!("{}; {what}", event.what);
+        }
+    }
+
+    fn leader(&self) -> Option<usize> {
+        self.cluster
+            .leader()
+            .filter(|at| self.cluster.hosts[*at].runs())
+    }
+
+    fn followers(&self) -> Vec<usize> {
+        let leader = self.leader();
+        let running = self.cluster.running();
+        running
+            .into_iter()
+            .filter(|at| Some(*at) != leader)
+            .collect()
+    }
+
+    fn follower(&mut self) -> Option<usize> {
+        self.followers().choose(&mut self.chance).copied()
+    }
+
+    fn anyone(&mut self) -> Option<usize> {
+        self.cluster.running().choose(&mut self.chance).copied()
+    }
+
+    /// So many places, the leader's first.
+    fn several(&mut self, count: usize) -> Vec<usize> {
+        let mut others = self.followers();
+        others.shuffle(&mut self.chance);
+        let mut all: Vec<usize> = self.leader().into_iter().chain(others).collect();
+        all.truncate(count);
+        all
+    }
+
+    fn majority(&self) -> usize {
+        self.cluster.size / 2 + 1
+    }
+
+    fn minority(&self) -> usize {
+        (self.cluster.size - 1) / 2
+    }
+
+    async fn bring(&mut self, fault: Fault) -> Brought {
+        match fault {
+            Fault::KillLeader
+            | Fault::KillFollower
+            | Fault::KillMajority
+            | Fault::KillAll
+            | Fault::StopLeader
+            | Fault::RollingRestart
+            | Fault::PauseLeader
+            | Fault::PauseFollower
+            | Fault::PauseMajority
+            | Fault::PauseKill
+            | Fault::TransferStorm => self.bring_to_nodes(fault).await,
+            Fault::IsolateLeader
+            | Fault::IsolateFollower
+            | Fault::SplitMinority
+            | Fault::Bridge
+            | Fault::OneWayFromLeader
+            | Fault::OneWayToLeader
+            | Fault::CutClients
+            | Fault::CutAnswers
+            | Fault::SlowNetwork
+            | Fault::SlowLink
+            | Fault::LossyNetwork
+            | Fault::DoubledPackets
+            | Fault::ReorderedPackets
+            | Fault::BentPackets
+            | Fault::NarrowNetwork
+            | Fault::ResetConnections => Ok(self.bring_to_network(fault)),
+            Fault::PowerCut
+            | Fault::PowerCutMinority
+            | Fault::PowerCutAll
+            | Fault::PausePowerCut
+            | Fault::DiskErrors
+            | Fault::FullDisk
+            | Fault::LowDisk
+            | Fault::SlowDisk
+            | Fault::FlipLog
+            | Fault::FlipBase
+            | Fault::FlipDelta
+            | Fault::FlipManifest
+            | Fault::FlipIndex
+            | Fault::FlipIdentity
+            | Fault::TruncateLog
+            | Fault::TruncateDelta
+            | Fault::TruncateManifest
+            | Fault::TruncateIndex => self.bring_to_disks(fault),
+            Fault::LostDisk | Fault::Membership => self.bring_to_members(fault).await,
+            Fault::ClockJump
+            | Fault::ClockSkew
+            | Fault::MemoryLimit
+            | Fault::FileDescriptors
+            | Fault::CpuQuota => self.bring_limits(fault),
+            Fault::KillWorkers | Fault::KillClients | Fault::SlowConsumer => {
+                Ok(self.bring_to_callers(fault))
+            }
+            Fault::RollingUpgrade | Fault::RestoredBackup => Ok(None),
+        }
+    }
+}

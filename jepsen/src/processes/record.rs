@@ -1,0 +1,238 @@
+//! The folder that a run leaves: operations, the nodes' words, the verdict, the timeline.
+
+use super::fault::Fault;
+use super::nemesis::{Event, Failure};
+use super::run::{Order, checked};
+use super::switch::Counts;
+use super::{Trouble, io, timeline};
+use crate::evidence::{Evidence, Violation};
+use crate::operation::{Operation, Outcome};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::path::Path;
+use std::time::Duration;
+
+/// What came of a run. Only `True` is a pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Valid {
+    /// Everything held, and enough happened.
+    True,
+    /// Something did not hold.
+    False,
+    /// It cannot be told: the machine failed.
+    Unknown,
+}
+
+/// Everything but the evidence.
+#[derive(Debug)]
+pub(super) struct Record {
+    order: Order,
+    nemesis: Vec<&'static str>,
+    skipped: BTreeMap<String, String>,
+    pub(super) violations: Vec<Violation>,
+    trouble: Option<String>,
+    pub(super) valid: Valid,
+    /// Who led in each term, since when.
+    pub(super) terms: BTreeMap<u64, (Duration, BTreeSet<u64>)>,
+    pub(super) packets: Option<Counts>,
+    counts: BTreeMap<String, [u64; 3]>,
+    faults: BTreeMap<String, u32>,
+}
+
+/// Lines of nodes' logs that are looked at for a panic.
+const PANIC: &str = "panicked at";
+
+/// Nodes that panicked, by their words.
+pub(super) fn panics(logs: &Path) -> Vec<Violation> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(logs).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if !name.ends_with(".log") {
+            continue;
+        }
+        let text = std::fs::read(entry.path()).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        if let Some(line) = text.lines().find(|line| line.contains(PANIC)) {
+            found.push(Violation::new(
+                "nodes_do_not_panic",
+                format!("{name}: {line}"),
+            ));
+        }
+    }
+    found
+}
+
+impl Record {
+    pub(super) fn new(
+        order: &Order,
+        faults: &[Fault],
+        skipped: BTreeMap<String, String>,
+    ) -> Record {
+        Record {
+            order: order.clone(),
+            nemesis: faults.iter().map(|fault| fault.name()).collect(),
+            skipped,
+            violations: Vec::new(),
+            trouble: None,
+            valid: Valid::Unknown,
+            terms: BTreeMap::new(),
+            packets: None,
+            counts: BTreeMap::new(),
+            faults: BTreeMap::new(),
+        }
+    }
+
+    /// Asks the checkers and says what it all means.
+    pub(super) fn judge(
+        &mut self,
+        told: Result<(), Failure>,
+        evidence: &Evidence,
+        require: &[Fault],
+    ) {
+        self.faults.clone_from(&evidence.faults);
+        for operation in &evidence.journal.operations {
+            let counts = self.counts.entry(kind(operation)).or_default();
+            counts[match operation.outcome {
+                Outcome::Acknowledged(_) => 0,
+                Outcome::Refused(_) => 1,
+                Outcome::Unknown(_) => 2,
+            }] += 1;
+        }
+        match told {
+            // Without the final state most checkers have nothing to compare with.
+            Ok(()) => self.violations.extend(checked(evidence)),
+            Err(Failure::Violation(violation)) => self.violations.push(violation),
+            Err(Failure::Trouble(trouble)) => self.trouble = Some(trouble.to_string()),
+        }
+        for fault in require {
+            if !evidence.faults.contains_key(fault.name()) {
+                let why = self
+                    .skipped
+                    .get(fault.name())
+                    .map_or("it was not drawn", String::as_str);
+                let what = format!("{}: {why}", fault.name());
+                self.violations
+                    .push(Violation::new("required_faults_happen", what));
+            }
+        }
+        self.valid = match (self.violations.is_empty(), &self.trouble) {
+            (false, _) => Valid::False,
+            (true, Some(_)) => Valid::Unknown,
+            (true, None) => Valid::True,
+        };
+    }
+
+    /// For people.
+    pub(super) fn lines(&self) -> Vec<String> {
+        let faults: Vec<String> = self
+            .faults
+            .iter()
+            .map(|(fault, times)| format!("{fault} {times}"))
+            .collect();
+        let [good, refused, unknown] = self.counts.values().fold([0; 3], |mut sum, counts| {
+            for (sum, count) in sum.iter_mut().zip(counts) {
+                *sum += count;
+            }
+            sum
+        });
+        let mut lines = vec![
+            format!("faults: {}", faults.join(", ")),
+            format!(
+                "operations: {good} acknowledged, {refused} refused, {unknown} unknown; {} terms",
+                self.terms.len()
+            ),
+        ];
+        lines.extend(
+            self.violations
+                .iter()
+                .map(|violation| format!("VIOLATION {violation}")),
+        );
+        lines.extend(
+            self.trouble
+                .iter()
+                .map(|trouble| format!("UNKNOWN {trouble}")),
+        );
+        lines.push(match self.valid {
+            Valid::True => "all held".to_owned(),
+            Valid::False | Valid::Unknown => format!("again: {}", self.order.command),
+        });
+        lines
+    }
+
+    fn verdict(&self) -> Value {
+        let violations: Vec<String> = self.violations.iter().map(ToString::to_string).collect();
+        let counts = self.counts.iter().map(|(kind, [good, refused, unknown])| {
+            let counts = json!({"acknowledged": good, "refused": refused, "unknown": unknown});
+            (kind.clone(), counts)
+        });
+        let terms = self.terms.iter().map(|(term, (at, nodes))| {
+            json!({"term": term, "since_s": at.as_secs_f64(), "leaders": nodes})
+        });
+        json!({
+            "valid": match self.valid {
+                Valid::True => json!(true),
+                Valid::False => json!(false),
+                Valid::Unknown => json!("unknown"),
+            },
+            "violations": violations,
+            "trouble": self.trouble,
+            "command": self.order.command,
+            "seed": self.order.seed,
+            "nodes": self.order.nodes,
+            "seconds": self.order.lasts.as_secs(),
+            "nemesis": self.nemesis,
+            "faults": self.faults,
+            "not_possible": self.skipped,
+            "operations": counts.collect::<serde_json::Map<_, _>>(),
+            "terms": terms.collect::<Vec<_>>(),
+            "packets": self.packets.map(|it| json!({"passed": it.passed, "lost": it.lost, "reset": it.reset})),
+        })
+    }
+
+    /// Writes everything.
+    pub(super) fn write(
+        &self,
+        out: &Path,
+        evidence: &Evidence,
+        events: &[Event],
+    ) -> Result<(), Trouble> {
+        let write = |name: &str, text: &str| {
+            let path = out.join(name);
+            std::fs::write(&path, text).map_err(io(path.display().to_string()))
+        };
+        let mut lines = String::new();
+        for operation in &evidence.journal.operations {
+            lines += &serde_json::to_string(operation).unwrap_or_default();
+            lines.push('\n');
+        }
+        write("operations.jsonl", &lines)?;
+        let mut lines = String::new();
+        for delivery in &evidence.journal.deliveries {
+            lines += &serde_json::to_string(delivery).unwrap_or_default();
+            lines.push('\n');
+        }
+        write("deliveries.jsonl", &lines)?;
+        let mut lines = String::new();
+        for event in events {
+            let (from, to) = (event.from.as_secs_f64(), event.to.as_secs_f64());
+            // A string takes all that is written to it.
+            writeln!(lines, "{from:7.2} {to:7.2} {} {}", event.fault, event.what).ok();
+        }
+        write("faults.txt", &lines)?;
+        let verdict = serde_json::to_string_pretty(&self.verdict()).unwrap_or_default();
+        write("verdict.json", &verdict)?;
+        write("command.txt", &format!("{}\n", self.order.command))?;
+        write(
+            "timeline.html",
+            &timeline::draw(evidence, events, &self.terms),
+        )
+    }
+}
+
+/// What was asked, in one word.
+fn kind(operation: &Operation) -> String {
+    let text = format!("{:?}", operation.asked);
+    let word = text.split([' ', '{']).next().unwrap_or_default();
+    word.to_owned()
+}

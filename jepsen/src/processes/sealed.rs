@@ -1,0 +1,118 @@
+//! A run in namespaces of its own: process ids, mounts, network. Whatever ends it, the kernel ends
+//! every process in it, lets go of its mounts, and takes its networks away.
+
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, ExitStatus};
+
+/// Says to the process inside that it is there; its value says why not, when it is not.
+const SEALED: &str = "STEADFAST_JEPSEN_SEALED";
+/// Where cgroups of a run begin their names.
+pub(super) const RUN_NUMBER: &str = "STEADFAST_JEPSEN_RUN";
+
+const UNSHARE: [&str; 9] = [
+    "--net",
+    "--mount",
+    "--pid",
+    "--fork",
+    "--kill-child",
+    "--mount-proc",
+    "--propagation",
+    "private",
+    "--",
+];
+
+/// Whether this process is inside, or why it is not.
+///
+/// # Errors
+/// Why there are no namespaces.
+pub fn inside() -> Result<(), String> {
+    match std::env::var(SEALED) {
+        Ok(yes) if yes == "yes" => Ok(()),
+        Ok(why) => Err(why),
+        Err(_) => Err("not run in namespaces".to_owned()),
+    }
+}
+
+/// Whether this process was started by [`run`].
+#[must_use]
+pub fn is_inner() -> bool {
+    std::env::var(SEALED).is_ok()
+}
+
+/// Runs this program again with the same arguments and the seed and folder that were chosen, sealed
+/// where the machine allows it; waits for its end and takes its disks away.
+///
+/// # Errors
+/// When it cannot be started.
+pub fn run(seed: u64, out: &Path) -> io::Result<ExitStatus> {
+    let own = std::env::current_exe()?;
+    let tried = Command::new("unshare").args(UNSHARE).arg("true").output();
+    let lacks = match tried {
+        Ok(output) if output.status.success() => None,
+        Ok(output) => Some(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
+        Err(error) => Some(format!("unshare: {error}")),
+    };
+    let mut command = match lacks {
+        None => {
+            let mut command = Command::new("unshare");
+            command.args(UNSHARE).arg(own).env(SEALED, "yes");
+            command
+        }
+        Some(why) => {
+            let mut command = Command::new(own);
+            command.env(SEALED, format!("no namespaces: {why}"));
+            command
+        }
+    };
+    let number = std::process::id().to_string();
+    let mut child = command
+        .args(std::env::args_os().skip(1))
+        .args(["--seed", &seed.to_string(), "--out"])
+        .arg(out)
+        .env(RUN_NUMBER, &number)
+        // Ctrl-C comes to us; we end it in order.
+        .process_group(0)
+        .spawn()?;
+    let pid = rustix::process::Pid::from_child(&child);
+    std::thread::spawn(move || end_with_us(pid));
+    let status = child.wait();
+    super::group::remove_all(&number);
+    // Images, and mount points of mounts that are gone with the namespace.
+    std::fs::remove_dir_all(out.join("disks")).ok();
+    status
+}
+
+/// Ctrl-C or SIGTERM: the inner process is told, and killed when it does not hear.
+fn end_with_us(pid: rustix::process::Pid) {
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    else {
+        return;
+    };
+    runtime.block_on(async {
+        let terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate());
+        let Ok(mut terminate) = terminate else {
+            return;
+        };
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = terminate.recv() => {}
+        }
+        // `--kill-child` ends all that is inside; without namespaces the group is all.
+        rustix::process::kill_process_group(pid, rustix::process::Signal::KILL).ok();
+    });
+}
+
+/// Prepares the inside: names of network namespaces that nobody else sees, and loopback.
+///
+/// # Errors
+/// When the machine refuses.
+pub(super) fn prepare() -> Result<(), super::Trouble> {
+    let names = Path::new("/run/netns");
+    std::fs::create_dir_all(names).map_err(super::io("/run/netns"))?;
+    super::tool(&["mount", "-t", "tmpfs", "tmpfs", "/run/netns"])?;
+    super::tool(&["ip", "link", "set", "lo", "up"]).map(drop)
+}

@@ -12,6 +12,8 @@ use super::Trouble;
 use super::caller_faults::Callers;
 use super::cluster::{Change, Cluster, READY};
 use super::fault::Fault;
+use disks::{File, Harm};
+use network::Weather;
 use crate::evidence::Violation;
 use rand::Rng;
 use rand::seq::{IndexedRandom, SliceRandom};
@@ -282,70 +284,93 @@ impl Nemesis {
         all
     }
 
-    fn majority(&self) -> usize {
-        self.cluster.size / 2 + 1
-    }
-
     fn minority(&self) -> usize {
         (self.cluster.size - 1) / 2
     }
 
     async fn bring(&mut self, fault: Fault) -> Brought {
+        let (minority, all) = (self.minority(), self.cluster.size);
         match fault {
-            Fault::KillLeader
-            | Fault::KillFollower
-            | Fault::KillMajority
-            | Fault::KillAll
-            | Fault::StopLeader
-            | Fault::RollingRestart
-            | Fault::PauseLeader
-            | Fault::PauseFollower
-            | Fault::PauseMajority
-            | Fault::PauseKill
-            | Fault::TransferStorm => self.bring_to_nodes(fault).await,
-            Fault::IsolateLeader
-            | Fault::IsolateFollower
-            | Fault::SplitMinority
-            | Fault::Bridge
-            | Fault::OneWayFromLeader
-            | Fault::OneWayToLeader
-            | Fault::CutClients
-            | Fault::CutAnswers
-            | Fault::SlowNetwork
-            | Fault::SlowLink
-            | Fault::LossyNetwork
-            | Fault::DoubledPackets
-            | Fault::ReorderedPackets
-            | Fault::BentPackets
-            | Fault::NarrowNetwork
-            | Fault::ResetConnections => Ok(self.bring_to_network(fault)),
-            Fault::PowerCut
-            | Fault::PowerCutMinority
-            | Fault::PowerCutAll
-            | Fault::PausePowerCut
-            | Fault::DiskErrors
-            | Fault::FullDisk
-            | Fault::LowDisk
-            | Fault::SlowDisk
-            | Fault::FlipLog
-            | Fault::FlipBase
-            | Fault::FlipDelta
-            | Fault::FlipManifest
-            | Fault::FlipIndex
-            | Fault::FlipIdentity
-            | Fault::TruncateLog
-            | Fault::TruncateDelta
-            | Fault::TruncateManifest
-            | Fault::TruncateIndex => self.bring_to_disks(fault),
-            Fault::LostDisk | Fault::Membership => self.bring_to_members(fault).await,
-            Fault::ClockJump
-            | Fault::ClockSkew
-            | Fault::MemoryLimit
-            | Fault::FileDescriptors
-            | Fault::CpuQuota => self.bring_limits(fault),
-            Fault::KillWorkers | Fault::KillClients | Fault::SlowConsumer => {
-                Ok(self.bring_to_callers(fault))
+            Fault::KillLeader => self.kill_these(self.leader()),
+            Fault::KillFollower => {
+                let follower = self.follower();
+                self.kill_these(follower)
             }
+            Fault::KillMajority => self.kill_several(minority + 1),
+            Fault::KillAll => self.kill_several(all),
+            Fault::StopLeader => self.stop_leader().await,
+            Fault::RollingRestart => self.restart_all().await,
+            Fault::PauseLeader => Ok(self.pause_these(self.leader())),
+            Fault::PauseFollower => {
+                let follower = self.follower();
+                Ok(self.pause_these(follower))
+            }
+            Fault::PauseMajority => {
+                let places = self.several(minority + 1);
+                Ok(self.pause_these(places))
+            }
+            Fault::PauseKill => self.pause_kill().await,
+            Fault::TransferStorm => Ok(self.begin_storm()),
+            Fault::IsolateLeader => Ok(self.isolate(self.leader())),
+            Fault::IsolateFollower => {
+                let follower = self.follower();
+                Ok(self.isolate(follower))
+            }
+            Fault::SplitMinority => {
+                let places = self.several(minority);
+                Ok(self.isolate(places))
+            }
+            Fault::Bridge => Ok(self.bridge()),
+            Fault::OneWayFromLeader => Ok(self.mute_leader()),
+            Fault::OneWayToLeader => Ok(self.deafen_leader()),
+            Fault::CutClients => Ok(self.cut_clients()),
+            Fault::CutAnswers => Ok(self.cut_answers()),
+            Fault::SlowNetwork => Ok(self.slow_network()),
+            Fault::SlowLink => Ok(self.slow_link()),
+            Fault::LossyNetwork => Ok(self.lossy_network()),
+            Fault::DoubledPackets => Ok(self.everywhere(Weather::Doubled)),
+            Fault::ReorderedPackets => Ok(self.everywhere(Weather::Reordered)),
+            Fault::BentPackets => Ok(self.everywhere(Weather::Bent)),
+            Fault::NarrowNetwork => Ok(self.everywhere(Weather::Narrow)),
+            Fault::ResetConnections => Ok(self.everywhere(Weather::Resets)),
+            Fault::PowerCut => {
+                let places = self.anyone().into_iter().collect();
+                self.cut_power(places)
+            }
+            Fault::PowerCutMinority => {
+                let places = self.several(minority);
+                self.cut_power(places)
+            }
+            Fault::PowerCutAll => {
+                let places = self.several(all);
+                self.cut_power(places)
+            }
+            Fault::PausePowerCut => self.pause_power_cut().await,
+            Fault::DiskErrors => self.disk_errors(),
+            Fault::FullDisk => self.full_disk(),
+            Fault::LowDisk => self.low_disk(),
+            Fault::SlowDisk => self.slow_disk(),
+            Fault::FlipLog => self.spoil(File::Log, Harm::Flip),
+            Fault::FlipBase => self.spoil(File::Base, Harm::Flip),
+            Fault::FlipDelta => self.spoil(File::Delta, Harm::Flip),
+            Fault::FlipManifest => self.spoil(File::Manifest, Harm::Flip),
+            Fault::FlipIndex => self.spoil(File::Index, Harm::Flip),
+            Fault::FlipIdentity => self.spoil(File::Identity, Harm::Flip),
+            Fault::TruncateLog => self.spoil(File::Log, Harm::Truncate),
+            Fault::TruncateDelta => self.spoil(File::Delta, Harm::Truncate),
+            Fault::TruncateManifest => self.spoil(File::Manifest, Harm::Truncate),
+            Fault::TruncateIndex => self.spoil(File::Index, Harm::Truncate),
+            Fault::LostDisk => self.lose_disk().await,
+            Fault::Membership => self.change_members().await,
+            Fault::ClockJump => self.clock_jump(),
+            Fault::ClockSkew => self.clock_skew(),
+            Fault::MemoryLimit => self.memory_limit(),
+            Fault::FileDescriptors => self.file_descriptors(),
+            Fault::CpuQuota => self.cpu_quota(),
+            Fault::KillWorkers => Ok(self.kill_workers()),
+            Fault::KillClients => Ok(self.kill_clients()),
+            Fault::SlowConsumer => Ok(self.slow_consumer()),
+            // The product does not have what they need.
             Fault::RollingUpgrade | Fault::RestoredBackup => Ok(None),
         }
     }

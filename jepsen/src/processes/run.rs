@@ -2,7 +2,7 @@
 
 use super::caller_faults::Callers;
 use super::cluster::{Cluster, Plan};
-use super::fault::{FAULTS, Fault};
+use super::fault::{FAULTS, Fault, Need};
 use super::final_state::{self, Final};
 use super::machine::Machine;
 use super::nemesis::{Event, Failure, Nemesis};
@@ -72,9 +72,12 @@ pub async fn run(order: &Order) -> Result<bool, Trouble> {
     if sealed::inside().is_ok() {
         sealed::prepare()?;
     }
-    let machine = Machine::probe(&scratch);
+    let mut machine = Machine::probe(&scratch);
     let mut chance = ChaCha8Rng::seed_from_u64(order.seed);
     let (faults, skipped) = choose(order, &machine, &mut chance);
+    if !faults.iter().any(|fault| fault.need() == Need::FakeTime) {
+        machine.fake_time = Err("no fault needs it".into());
+    }
     say(&format!("seed {}: {}", order.seed, names(&faults)));
     for (fault, why) in &skipped {
         say(&format!("  not possible: {fault}: {why}"));

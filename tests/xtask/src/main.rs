@@ -2,6 +2,7 @@
 
 mod bench;
 mod golden;
+mod jepsen;
 mod licences;
 mod pitfalls;
 mod plant;
@@ -63,6 +64,8 @@ enum Command {
     ModelCheck(steps::ModelCheckArgs),
     /// Whole clusters under faults on one thread, each from a seed, and what must hold then
     Sim(simulation::SimArgs),
+    /// Real processes under real faults, and what must hold then
+    Jepsen(jepsen::JepsenArgs),
     /// Installs the official SDKs for the tests into the build directory
     Sdks,
     /// Each dependency's licence against the allowed list, and the exact pins
@@ -90,6 +93,7 @@ fn main() -> ExitCode {
         Command::Pitfalls { numbers } => pitfalls::run(&numbers),
         Command::Plant(args) => plant::run(&args),
         Command::Sim(args) => simulation::run(&args),
+        Command::Jepsen(args) => jepsen::run(&args),
         Command::Sdks => sdks::install(),
         Command::CheckLicences => licences::check(),
     };

@@ -1,6 +1,6 @@
 //! Faults of disks: power, errors, space, slowness, and files that are not what they were.
 
-use super::{Brought, Failure, Fault, Nemesis};
+use super::{Brought, Failure, Nemesis};
 use crate::processes::disk;
 use crate::processes::io;
 use rand::Rng;
@@ -12,44 +12,79 @@ const LOW_BYTES: u64 = 300 << 20;
 /// Writes a second of a slow disk.
 const SLOW_WRITES: u32 = 10;
 
-impl Nemesis {
-    pub(super) fn bring_to_disks(&mut self, fault: Fault) -> Brought {
-        match fault {
-            Fault::PowerCut => {
-                let places = self.anyone().into_iter().collect();
-                self.cut_power(places)
-            }
-            Fault::PowerCutMinority => {
-                let places = self.several(self.minority());
-                self.cut_power(places)
-            }
-            Fault::PowerCutAll => {
-                let places = self.several(self.cluster.size);
-                self.cut_power(places)
-            }
-            Fault::PausePowerCut => {
-                let (Some(follower), Some(leader)) = (self.follower(), self.leader()) else {
-                    return Ok(None);
-                };
-                self.cluster.hosts[follower].pause();
-                self.cut_power(vec![leader])?;
-                self.cluster.hosts[follower].go_on();
-                Ok(self.told("paused, then without power:", &[follower, leader]))
-            }
-            Fault::DiskErrors => self.on_one("errors on the disk of", |host| {
-                host.may_end = true;
-                host.disk.fail()
-            }),
-            Fault::FullDisk => self.on_one("full is the disk of", |host| {
-                host.may_end = true;
-                host.disk.fill(0)
-            }),
-            Fault::LowDisk => self.on_one("300 MiB are free on", |host| host.disk.fill(LOW_BYTES)),
-            Fault::SlowDisk => self.on_one("ten writes a second on", |host| {
-                host.limit_disk(Some(SLOW_WRITES))
-            }),
-            _ => self.spoil(fault),
+/// A kind of file of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum File {
+    /// A segment: entries and votes.
+    Log,
+    Base,
+    Delta,
+    Manifest,
+    /// Those of sled.
+    Index,
+    Identity,
+}
+
+/// What is done to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Harm {
+    /// A bit is turned.
+    Flip,
+    /// The end is lost.
+    Truncate,
+}
+
+impl File {
+    fn is(self, dir: &Path, path: &Path) -> bool {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let below = path.strip_prefix(dir).unwrap_or(path).to_string_lossy();
+        match self {
+            File::Log => name.ends_with(".log"),
+            File::Base => name.starts_with("base-"),
+            File::Delta => name.starts_with("delta-"),
+            File::Manifest => name == "MANIFEST",
+            File::Index => below.contains("index-"),
+            File::Identity => name == "IDENTITY",
         }
+    }
+}
+
+impl Nemesis {
+    /// A follower misses what the leader commits before the power of the leader fails.
+    pub(super) async fn pause_power_cut(&mut self) -> Brought {
+        let (Some(follower), Some(leader)) = (self.follower(), self.leader()) else {
+            return Ok(None);
+        };
+        self.cluster.hosts[follower].pause();
+        let missed = self.millis(500, 3_000);
+        self.hold(missed).await?;
+        self.cut_power(vec![leader])?;
+        self.cluster.hosts[follower].go_on();
+        Ok(self.told("paused, then without power:", &[follower, leader]))
+    }
+
+    pub(super) fn disk_errors(&mut self) -> Brought {
+        self.on_one("errors on the disk of", |host| {
+            host.may_end = true;
+            host.disk.fail()
+        })
+    }
+
+    pub(super) fn full_disk(&mut self) -> Brought {
+        self.on_one("full is the disk of", |host| {
+            host.may_end = true;
+            host.disk.fill(0)
+        })
+    }
+
+    pub(super) fn low_disk(&mut self) -> Brought {
+        self.on_one("300 MiB are free on", |host| host.disk.fill(LOW_BYTES))
+    }
+
+    pub(super) fn slow_disk(&mut self) -> Brought {
+        self.on_one("ten writes a second on", |host| {
+            host.limit_disk(Some(SLOW_WRITES))
+        })
     }
 
     pub(super) fn on_one(
@@ -65,7 +100,7 @@ impl Nemesis {
     }
 
     /// First the power of all, then the processes: what was written last is in no cache.
-    fn cut_power(&mut self, places: Vec<usize>) -> Brought {
+    pub(super) fn cut_power(&mut self, places: Vec<usize>) -> Brought {
         let hosts = self.cluster.hosts.iter_mut().enumerate();
         let mut disks = Vec::new();
         for (at, host) in hosts {
@@ -75,35 +110,30 @@ impl Nemesis {
             }
         }
         disk::cut_power(&mut disks)?;
-        self.kill(places.clone())?;
+        self.kill_these(places.clone())?;
         Ok(self.told("without power:", &places))
     }
 
-    fn spoil(&mut self, fault: Fault) -> Brought {
+    /// Harms a file, or several of sled's, while their node is down.
+    pub(super) fn spoil(&mut self, kind: File, harm: Harm) -> Brought {
         let Some(at) = self.anyone() else {
             return Ok(None);
         };
         let dir = self.cluster.hosts[at].disk.data_dir();
         let mut files = Vec::new();
         collect(&dir, &mut files).map_err(io("files of a node"))?;
-        files.retain(|file| is_meant(fault, &dir, file));
+        files.retain(|file| kind.is(&dir, file));
         if files.is_empty() {
             return Ok(None);
         }
-        self.kill(vec![at])?;
-        let count = match fault {
-            Fault::FlipIndex | Fault::TruncateIndex => files.len(),
-            _ => 1,
-        };
+        self.kill_these([at])?;
+        let count = if kind == File::Index { files.len() } else { 1 };
         let mut told = Vec::new();
         for _ in 0..count {
             let file = files.choose(&mut self.chance).cloned().unwrap_or_default();
-            let how = match fault {
-                Fault::TruncateLog
-                | Fault::TruncateDelta
-                | Fault::TruncateManifest
-                | Fault::TruncateIndex => self.truncate(&file)?,
-                _ => self.flip(&file)?,
+            let how = match harm {
+                Harm::Truncate => self.truncate(&file)?,
+                Harm::Flip => self.flip(&file)?,
             };
             told.push(format!(
                 "{} {how}",
@@ -149,18 +179,4 @@ fn collect(dir: &Path, found: &mut Vec<PathBuf>) -> std::io::Result<()> {
         }
     }
     Ok(())
-}
-
-fn is_meant(fault: Fault, dir: &Path, path: &Path) -> bool {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let below = path.strip_prefix(dir).unwrap_or(path).to_string_lossy();
-    match fault {
-        Fault::FlipLog | Fault::TruncateLog => name.ends_with(".log"),
-        Fault::FlipBase => name.starts_with("base-"),
-        Fault::FlipDelta | Fault::TruncateDelta => name.starts_with("delta-"),
-        Fault::FlipManifest | Fault::TruncateManifest => name == "MANIFEST",
-        Fault::FlipIdentity => name == "IDENTITY",
-        Fault::FlipIndex | Fault::TruncateIndex => below.contains("index-"),
-        _ => false,
-    }
 }

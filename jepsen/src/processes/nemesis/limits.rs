@@ -1,6 +1,6 @@
 //! Clocks that are wrong, and machines that give less than they should.
 
-use super::{Brought, Fault, Nemesis};
+use super::{Brought, Nemesis};
 use rand::Rng;
 
 /// Memory that a limited node still gets.
@@ -11,36 +11,39 @@ const FILES: usize = 2;
 const PERCENT: u32 = 10;
 
 impl Nemesis {
-    pub(super) fn bring_limits(&mut self, fault: Fault) -> Brought {
-        match fault {
-            Fault::ClockJump => {
-                let seconds: i32 = self.chance.random_range(-3_600..3_600);
-                let words = format!("{seconds:+}");
-                self.on_one(&format!("the clock jumps by {words} s on"), |host| {
-                    host.set_clock(&words)
-                })
-            }
-            Fault::ClockSkew => {
-                let words = match self.chance.random() {
-                    true => "+0 x2.0",
-                    false => "+0 x0.5",
-                };
-                self.on_one(&format!("the clock runs at {words} on"), |host| {
-                    host.set_clock(words)
-                })
-            }
-            Fault::MemoryLimit => self.on_one("1 MiB more memory for", |host| {
-                host.may_end = true;
-                host.limit_memory(Some(MEMORY_BYTES))
-            }),
-            Fault::FileDescriptors => self.on_one("two more file descriptors for", |host| {
-                host.may_end = true;
-                host.limit_files(FILES)
-            }),
-            Fault::CpuQuota => {
-                self.on_one("a tenth of a CPU for", |host| host.limit_cpu(Some(PERCENT)))
-            }
-            _ => Ok(None),
-        }
+    pub(super) fn clock_jump(&mut self) -> Brought {
+        let seconds: i32 = self.chance.random_range(-3_600..3_600);
+        let words = format!("{seconds:+}");
+        self.on_one(&format!("the clock jumps by {words} s on"), |host| {
+            host.set_clock(&words)
+        })
+    }
+
+    pub(super) fn clock_skew(&mut self) -> Brought {
+        let words = match self.chance.random() {
+            true => "+0 x2.0",
+            false => "+0 x0.5",
+        };
+        self.on_one(&format!("the clock runs at {words} on"), |host| {
+            host.set_clock(words)
+        })
+    }
+
+    pub(super) fn memory_limit(&mut self) -> Brought {
+        self.on_one("1 MiB more memory for", |host| {
+            host.may_end = true;
+            host.limit_memory(Some(MEMORY_BYTES))
+        })
+    }
+
+    pub(super) fn file_descriptors(&mut self) -> Brought {
+        self.on_one("two more file descriptors for", |host| {
+            host.may_end = true;
+            host.limit_files(FILES)
+        })
+    }
+
+    pub(super) fn cpu_quota(&mut self) -> Brought {
+        self.on_one("a tenth of a CPU for", |host| host.limit_cpu(Some(PERCENT)))
     }
 }

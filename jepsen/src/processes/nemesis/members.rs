@@ -1,6 +1,6 @@
 //! Nodes that come and go for good.
 
-use super::{Brought, Failure, Fault, Nemesis};
+use super::{Brought, Failure, Nemesis};
 use crate::evidence::Violation;
 use crate::processes::cluster::{Change, READY};
 use rand::seq::IndexedRandom;
@@ -8,15 +8,16 @@ use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
 impl Nemesis {
-    pub(super) async fn bring_to_members(&mut self, fault: Fault) -> Brought {
+    pub(super) async fn lose_disk(&mut self) -> Brought {
         let Some(at) = self.anyone() else {
             return Ok(None);
         };
-        if fault == Fault::LostDisk {
-            let node = self.cluster.hosts[at].node.unwrap_or_default();
-            let new = self.replace(at).await?;
-            return Ok(Some(format!("node {node} lost its disk, node {new} came")));
-        }
+        let node = self.cluster.hosts[at].node.unwrap_or_default();
+        let new = self.replace(at).await?;
+        Ok(Some(format!("node {node} lost its disk, node {new} came")))
+    }
+
+    pub(super) async fn change_members(&mut self) -> Brought {
         let spare = (0..self.cluster.hosts.len()).find(|at| self.cluster.hosts[*at].node.is_none());
         let Some(spare) = spare else {
             return Ok(None);

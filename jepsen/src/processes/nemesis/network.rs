@@ -1,12 +1,12 @@
 //! Faults of the network between places, and between them and the clients.
 
-use super::{Fault, Nemesis};
+use super::Nemesis;
 use crate::processes::switch::Link;
 use rand::Rng;
 use std::time::Duration;
 
-const CUT: Link = Link {
-    cut: true,
+const GOOD: Link = Link {
+    cut: false,
     delay: Duration::ZERO,
     jitter: Duration::ZERO,
     lost: 0.0,
@@ -15,115 +15,119 @@ const CUT: Link = Link {
     bytes_a_second: None,
     reset: 0.0,
 };
+const CUT: Link = Link { cut: true, ..GOOD };
 
-impl Nemesis {
-    pub(super) fn bring_to_network(&mut self, fault: Fault) -> Option<String> {
-        self.cluster.switch.as_ref()?;
-        let settled = self.cluster.settled();
-        match fault {
-            Fault::IsolateLeader => {
-                let at = self.leader()?;
-                self.cut(&[at], true, true);
-                self.told("isolated", &[at])
-            }
-            Fault::IsolateFollower => {
-                let at = self.follower()?;
-                self.cut(&[at], true, true);
-                self.told("isolated", &[at])
-            }
-            Fault::SplitMinority => {
-                let part = self.several(self.minority());
-                self.cut(&part, true, true);
-                self.told("in the smaller part:", &part)
-            }
-            Fault::Bridge => {
-                let between = self.anyone()?;
-                let others: Vec<usize> = settled.into_iter().filter(|at| *at != between).collect();
-                let (here, there) = others.split_at(others.len() / 2);
-                for (a, b) in here
-                    .iter()
-                    .flat_map(|a| there.iter().map(move |b| (*a, *b)))
-                {
-                    self.cluster.link(a, b, CUT);
-                    self.cluster.link(b, a, CUT);
-                }
-                self.told("the bridge is", &[between])
-            }
-            Fault::OneWayFromLeader => {
-                let at = self.leader()?;
-                self.cut(&[at], true, false);
-                self.told("heard by nobody:", &[at])
-            }
-            Fault::OneWayToLeader => {
-                let at = self.leader()?;
-                self.cut(&[at], false, true);
-                self.told("hears nobody:", &[at])
-            }
-            Fault::CutClients => {
-                let at = self.leader()?;
-                self.to_clients(at, CUT);
-                self.from_clients(at, CUT);
-                self.told("not reached by clients:", &[at])
-            }
-            Fault::CutAnswers => {
-                for at in &settled {
-                    self.to_clients(*at, CUT);
-                }
-                self.told("heard by no client:", &settled)
-            }
-            Fault::SlowLink => {
-                let (leader, other) = (self.leader()?, self.follower()?);
-                let link = Link {
-                    delay: self.millis(50, 500),
-                    ..Link::default()
-                };
-                self.cluster.link(leader, other, link);
-                self.cluster.link(other, leader, link);
-                let what = format!("{:?} each way between", link.delay);
-                self.told(&what, &[leader, other])
-            }
-            _ => {
-                let link = self.weather(fault)?;
-                self.everywhere(link);
-                Some(format!("everywhere: {link:?}"))
-            }
+/// How all links are.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Weather {
+    Slow { delay: Duration, jitter: Duration },
+    Lossy { lost: f64 },
+    Doubled,
+    Reordered,
+    Bent,
+    Narrow,
+    Resets,
+}
+
+impl Weather {
+    fn link(self) -> Link {
+        match self {
+            Weather::Slow { delay, jitter } => Link {
+                delay,
+                jitter,
+                ..GOOD
+            },
+            Weather::Lossy { lost } => Link { lost, ..GOOD },
+            Weather::Doubled => Link { twice: 0.5, ..GOOD },
+            Weather::Reordered => Link {
+                jitter: Duration::from_millis(20),
+                ..GOOD
+            },
+            Weather::Bent => Link { bent: 0.1, ..GOOD },
+            Weather::Narrow => Link {
+                bytes_a_second: Some(128 << 10),
+                ..GOOD
+            },
+            Weather::Resets => Link {
+                reset: 0.01,
+                ..GOOD
+            },
         }
     }
+}
 
-    /// How all links are.
-    fn weather(&mut self, fault: Fault) -> Option<Link> {
-        let good = Link::default();
-        match fault {
-            Fault::SlowNetwork => Some(Link {
-                delay: self.millis(20, 100),
-                jitter: self.millis(0, 100),
-                ..good
-            }),
-            Fault::LossyNetwork => Some(Link {
-                lost: self.chance.random_range(0.01..0.2),
-                ..good
-            }),
-            Fault::DoubledPackets => Some(Link { twice: 0.5, ..good }),
-            Fault::ReorderedPackets => Some(Link {
-                jitter: Duration::from_millis(20),
-                ..good
-            }),
-            Fault::BentPackets => Some(Link { bent: 0.1, ..good }),
-            Fault::NarrowNetwork => Some(Link {
-                bytes_a_second: Some(128 << 10),
-                ..good
-            }),
-            Fault::ResetConnections => Some(Link {
-                reset: 0.01,
-                ..good
-            }),
-            _ => None,
+impl Nemesis {
+    /// A part of the places hears and is heard by none of the others.
+    pub(super) fn isolate(&self, part: impl IntoIterator<Item = usize>) -> Option<String> {
+        let part: Vec<usize> = part.into_iter().collect();
+        self.cut(&part, true, true);
+        self.told("alone:", &part)
+    }
+
+    pub(super) fn mute_leader(&self) -> Option<String> {
+        let at = self.leader()?;
+        self.cut(&[at], true, false);
+        self.told("heard by nobody:", &[at])
+    }
+
+    pub(super) fn deafen_leader(&self) -> Option<String> {
+        let at = self.leader()?;
+        self.cut(&[at], false, true);
+        self.told("hears nobody:", &[at])
+    }
+
+    pub(super) fn bridge(&mut self) -> Option<String> {
+        let between = self.anyone()?;
+        let others = self.cluster.settled().into_iter();
+        let others: Vec<usize> = others.filter(|at| *at != between).collect();
+        let (here, there) = others.split_at(others.len() / 2);
+        for (a, b) in here.iter().flat_map(|a| there.iter().map(move |b| (*a, *b))) {
+            self.cluster.link(a, b, CUT);
+            self.cluster.link(b, a, CUT);
         }
+        self.told("the bridge is", &[between])
+    }
+
+    pub(super) fn cut_clients(&self) -> Option<String> {
+        let at = self.leader()?;
+        self.to_clients(at, CUT);
+        self.from_clients(at, CUT);
+        self.told("not reached by clients:", &[at])
+    }
+
+    pub(super) fn cut_answers(&self) -> Option<String> {
+        let settled = self.cluster.settled();
+        for at in &settled {
+            self.to_clients(*at, CUT);
+        }
+        self.told("heard by no client:", &settled)
+    }
+
+    pub(super) fn slow_link(&mut self) -> Option<String> {
+        let (leader, other) = (self.leader()?, self.follower()?);
+        let link = Link {
+            delay: self.millis(50, 500),
+            ..GOOD
+        };
+        self.cluster.link(leader, other, link);
+        self.cluster.link(other, leader, link);
+        let what = format!("{:?} each way between", link.delay);
+        self.told(&what, &[leader, other])
+    }
+
+    pub(super) fn slow_network(&mut self) -> Option<String> {
+        let (delay, jitter) = (self.millis(20, 100), self.millis(0, 100));
+        self.everywhere(Weather::Slow { delay, jitter })
+    }
+
+    pub(super) fn lossy_network(&mut self) -> Option<String> {
+        let lost = self.chance.random_range(0.01..0.2);
+        self.everywhere(Weather::Lossy { lost })
     }
 
     /// All links between places, and those to and from clients.
-    fn everywhere(&self, link: Link) {
-        let settled = self.cluster.settled();
+    pub(super) fn everywhere(&self, weather: Weather) -> Option<String> {
+        let (settled, link) = (self.cluster.settled(), weather.link());
         for a in &settled {
             for b in settled.iter().filter(|b| *b != a) {
                 self.cluster.link(*a, *b, link);
@@ -131,6 +135,7 @@ impl Nemesis {
             self.to_clients(*a, link);
             self.from_clients(*a, link);
         }
+        Some(format!("everywhere: {weather:?}"))
     }
 
     /// Cuts what leaves a part of the places, or what reaches it.

@@ -1,52 +1,44 @@
 //! Faults of processes: kill, stop, pause, and leadership that never rests.
 
-use super::{Brought, Fault, Nemesis};
+use super::{Brought, Nemesis};
 use crate::evidence::Violation;
 use crate::processes::cluster::READY;
 
 impl Nemesis {
-    pub(super) async fn bring_to_nodes(&mut self, fault: Fault) -> Brought {
-        let (majority, all) = (self.majority(), self.cluster.size);
-        match fault {
-            Fault::KillLeader => {
-                let places = self.leader().into_iter().collect();
-                self.kill(places)
-            }
-            Fault::KillFollower => {
-                let places = self.follower().into_iter().collect();
-                self.kill(places)
-            }
-            Fault::KillMajority => {
-                let places = self.several(majority);
-                self.kill(places)
-            }
-            Fault::KillAll => {
-                let places = self.several(all);
-                self.kill(places)
-            }
-            Fault::StopLeader => match self.leader() {
-                Some(at) => self.stop(at).await,
-                None => Ok(None),
-            },
-            Fault::RollingRestart => self.restart_all().await,
-            Fault::PauseLeader => {
-                let places = self.leader().into_iter().collect();
-                Ok(self.pause(places))
-            }
-            Fault::PauseFollower => {
-                let places = self.follower().into_iter().collect();
-                Ok(self.pause(places))
-            }
-            Fault::PauseMajority => {
-                let places = self.several(majority);
-                Ok(self.pause(places))
-            }
-            Fault::PauseKill => self.pause_kill().await,
-            Fault::TransferStorm => {
-                self.storm = true;
-                Ok(Some("leadership goes round".into()))
-            }
-            _ => Ok(None),
+    pub(super) fn kill_these(&mut self, places: impl IntoIterator<Item = usize>) -> Brought {
+        let places: Vec<usize> = places.into_iter().collect();
+        for at in &places {
+            self.cluster.hosts[*at].may_end = true;
+            self.cluster.hosts[*at].kill()?;
+        }
+        Ok(self.told("killed", &places))
+    }
+
+    pub(super) fn kill_several(&mut self, count: usize) -> Brought {
+        let places = self.several(count);
+        self.kill_these(places)
+    }
+
+    pub(super) fn pause_these(
+        &mut self,
+        places: impl IntoIterator<Item = usize>,
+    ) -> Option<String> {
+        let places: Vec<usize> = places.into_iter().collect();
+        for at in &places {
+            self.cluster.hosts[*at].pause();
+        }
+        self.told("paused", &places)
+    }
+
+    pub(super) fn begin_storm(&mut self) -> Option<String> {
+        self.storm = true;
+        Some("leadership goes round".into())
+    }
+
+    pub(super) async fn stop_leader(&mut self) -> Brought {
+        match self.leader() {
+            Some(at) => self.stop(at).await,
+            None => Ok(None),
         }
     }
 
@@ -60,21 +52,6 @@ impl Nemesis {
     /// What is told of a fault of some places; nothing when there are none.
     pub(super) fn told(&self, what: &str, places: &[usize]) -> Option<String> {
         (!places.is_empty()).then(|| format!("{what} {}", self.names(places)))
-    }
-
-    pub(super) fn kill(&mut self, places: Vec<usize>) -> Brought {
-        for at in &places {
-            self.cluster.hosts[*at].may_end = true;
-            self.cluster.hosts[*at].kill()?;
-        }
-        Ok(self.told("killed", &places))
-    }
-
-    fn pause(&mut self, places: Vec<usize>) -> Option<String> {
-        for at in &places {
-            self.cluster.hosts[*at].pause();
-        }
-        self.told("paused", &places)
     }
 
     async fn stop(&mut self, at: usize) -> Brought {
@@ -93,7 +70,7 @@ impl Nemesis {
         }
     }
 
-    async fn restart_all(&mut self) -> Brought {
+    pub(super) async fn restart_all(&mut self) -> Brought {
         for at in self.cluster.settled() {
             let node = self.cluster.hosts[at].node.unwrap_or_default();
             self.stop(at).await?;
@@ -107,14 +84,14 @@ impl Nemesis {
     }
 
     /// A follower misses what the leader commits before it is killed, and then has the vote.
-    async fn pause_kill(&mut self) -> Brought {
+    pub(super) async fn pause_kill(&mut self) -> Brought {
         let (Some(follower), Some(leader)) = (self.follower(), self.leader()) else {
             return Ok(None);
         };
         self.cluster.hosts[follower].pause();
         let missed = self.millis(500, 3_000);
         self.hold(missed).await?;
-        self.kill(vec![leader])?;
+        self.kill_these([leader])?;
         self.cluster.hosts[follower].go_on();
         Ok(self.told("paused, then killed:", &[follower, leader]))
     }

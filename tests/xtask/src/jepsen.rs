@@ -1,0 +1,77 @@
+//! Real nodes under real faults: builds the program and hands the arguments on.
+
+use crate::{root, target_dir};
+use std::process::Command;
+
+/// What to break; a mix drawn from a drawn seed when nothing is given.
+#[derive(Debug, clap::Args)]
+pub(crate) struct JepsenArgs {
+    /// Three or five
+    #[arg(long)]
+    nodes: Option<u8>,
+    /// Kinds of faults, as `kill-leader,power-cut-all`; `all`; or `drawn`
+    #[arg(long)]
+    nemesis: Option<String>,
+    /// How long clients call and faults happen, in seconds
+    #[arg(long)]
+    time_limit: Option<u64>,
+    /// Draws faults, places and moments
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Kinds of faults without which the run fails
+    #[arg(long)]
+    require: Option<String>,
+    /// The folder for operations, logs, verdict and timeline
+    #[arg(long)]
+    out: Option<String>,
+    /// Tells which faults there are, and which of them this machine can do
+    #[arg(long)]
+    list: bool,
+    /// Takes the programs as they were built last
+    #[arg(long)]
+    no_build: bool,
+}
+
+/// Builds and runs.
+pub(crate) fn run(args: &JepsenArgs) -> Result<(), String> {
+    if !args.no_build {
+        build()?;
+    }
+    let mut command = Command::new(target_dir().join("debug/jepsen"));
+    let number = |given: Option<u64>| given.map(|given| given.to_string());
+    for (flag, given) in [
+        ("--nodes", number(args.nodes.map(u64::from))),
+        ("--nemesis", args.nemesis.clone()),
+        ("--time-limit", number(args.time_limit)),
+        ("--seed", number(args.seed)),
+        ("--require", args.require.clone()),
+        ("--out", args.out.clone()),
+    ] {
+        if let Some(given) = given {
+            command.args([flag, &given]);
+        }
+    }
+    if args.list {
+        command.arg("--list");
+    }
+    let status = command
+        .status()
+        .map_err(|error| format!("{command:?}: {error}"))?;
+    if status.success() {
+        return Ok(());
+    }
+    Err("something that must not be was found, or nothing is known".into())
+}
+
+fn build() -> Result<(), String> {
+    let mut command = Command::new("cargo");
+    command
+        .args(["build", "--quiet", "--locked"])
+        .args(["-p", "steadfast", "-p", "steadfast-jepsen"])
+        .args(["--bin", "steadfast", "--bin", "jepsen"])
+        .current_dir(root());
+    if command.status().is_ok_and(|status| status.success()) {
+        return Ok(());
+    }
+    Err("the build failed".into())
+}

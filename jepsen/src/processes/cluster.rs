@@ -18,6 +18,8 @@ use tokio::time::{sleep, timeout};
 /// A node that is healthy serves within this, on a slow machine.
 pub(super) const READY: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(100);
+/// What a node says that does not go on with the files it has.
+pub(super) const REFUSES: &str = "remove this node from the cluster";
 /// The clients' own address in the switch.
 const CLIENTS: u8 = 100;
 
@@ -142,6 +144,7 @@ impl Cluster {
     pub(super) fn forget(&mut self, at: usize) -> Result<(), Trouble> {
         self.hosts[at].kill()?;
         self.hosts[at].disk.wipe()?;
+        self.hosts[at].spoiled = false;
         if let Some(node) = self.hosts[at].node.take() {
             self.channels.addresses().nodes.remove(&node);
         }
@@ -180,7 +183,8 @@ impl Cluster {
         }
     }
 
-    /// Nodes that ended though no fault gave them a reason.
+    /// Nodes that ended though no fault gave them a reason. One whose files were spoiled may, when
+    /// it says so.
     pub(super) fn unexpected_ends(&mut self) -> Vec<Violation> {
         let mut found = Vec::new();
         for at in 0..self.hosts.len() {
@@ -189,6 +193,9 @@ impl Cluster {
             {
                 let node = self.hosts[at].node.unwrap_or_default();
                 let words = self.last_words(node);
+                if self.hosts[at].spoiled && words.contains(REFUSES) {
+                    continue;
+                }
                 let what = format!("node {node} ended, {status}: {words}");
                 found.push(Violation::new("nodes_run", what));
             }

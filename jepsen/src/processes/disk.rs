@@ -1,12 +1,15 @@
 //! A node's disk: an ext4 image of its own where the machine allows it, else a folder.
 
 use super::{Trouble, io, tool};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// Fits into a sparse file; the node calls its disk low below 512 MiB.
 pub(super) const IMAGE_BYTES: u64 = 4 << 30;
 /// What fills a disk.
 const FILLER: &str = "filler";
+/// Pages that fill what is left, twice the greatest slack.
+const FILL_WRITES_MAX: u32 = 1 << 15;
 /// `EXT4_IOC_SHUTDOWN` by Python, since it needs a raw system call: the first argument is 1 for
 /// errors only, 2 for a power cut (the journal is not written out), the others are disks.
 const SHUTDOWN: &str = "import fcntl, os, struct, sys
@@ -85,12 +88,25 @@ impl Disk {
 
     /// Takes all space but so many bytes.
     pub(super) fn fill(&self, free: u64) -> Result<(), Trouble> {
-        let known = rustix::fs::statvfs(&self.folder)
-            .map_err(|error| Trouble::Io("statvfs".into(), error.into()))?;
-        let taken = (known.f_bavail * known.f_frsize).saturating_sub(free);
         let filler = self.folder.join(FILLER);
-        let taken = taken.to_string();
-        tool(&["fallocate", "-l", &taken, &filler.to_string_lossy()]).map(drop)
+        let path = filler.to_string_lossy();
+        // The node takes space, too: what is said to be free may be gone.
+        let mut tried = Err(Trouble::Tool("nothing was tried".into()));
+        for slack in [0, 1 << 20, 16 << 20, 64 << 20] {
+            let known = rustix::fs::statvfs(&self.folder)
+                .map_err(|error| Trouble::Io("statvfs".into(), error.into()))?;
+            let taken = (known.f_bavail * known.f_frsize).saturating_sub(free + slack);
+            tried = tool(&["fallocate", "-l", &taken.to_string(), &path]).map(drop);
+            if tried.is_ok() {
+                break;
+            }
+            self.free();
+        }
+        tried?;
+        if free == 0 {
+            fill_up(&filler)?;
+        }
+        Ok(())
     }
 
     /// Gives the space back.
@@ -121,6 +137,22 @@ impl Disk {
         }
         std::fs::remove_dir_all(&self.folder).ok();
     }
+}
+
+/// Writes until nothing more fits.
+fn fill_up(path: &Path) -> Result<(), Trouble> {
+    let file = std::fs::File::options().append(true).open(path);
+    let mut file = file.map_err(io(path.display().to_string()))?;
+    let zeros = [0_u8; 4_096];
+    for _ in 0..FILL_WRITES_MAX {
+        if let Err(error) = file.write_all(&zeros) {
+            return match error.kind() {
+                std::io::ErrorKind::StorageFull => Ok(()),
+                _ => Err(Trouble::Io("fill a disk".into(), error)),
+            };
+        }
+    }
+    Err(Trouble::Tool("a disk that does not fill up".into()))
 }
 
 /// The power of all these fails at once.

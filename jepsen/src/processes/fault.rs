@@ -157,6 +157,12 @@ impl Fault {
             )
     }
 
+    /// It makes a clock wrong.
+    #[must_use]
+    pub fn is_of_clocks(self) -> bool {
+        matches!(self, Fault::ClockJump | Fault::ClockSkew)
+    }
+
     /// It spoils a file of a node that is down.
     #[must_use]
     pub fn damages(self) -> bool {

@@ -163,10 +163,9 @@ async fn digests(nodes: &mut [(u64, Admin)]) -> Result<usize, Failure> {
 pub(super) async fn stop(cluster: &mut Cluster, binary: &Path) -> Result<(), Failure> {
     for at in cluster.settled() {
         let node = cluster.hosts[at].node.unwrap_or_default();
-        let spoiled = cluster.hosts[at].may_end;
         cluster.hosts[at].may_end = true;
         let status = cluster.hosts[at].stop().await?;
-        if !spoiled && !status.is_some_and(|status| status.success()) {
+        if !status.is_some_and(|status| status.success()) {
             let what = format!("node {node}: {status:?}: {}", cluster.last_words(node));
             return Err(Violation::new("nodes_stop_in_order", what).into());
         }

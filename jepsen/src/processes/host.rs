@@ -37,6 +37,8 @@ pub(super) struct Host {
     process: Option<Child>,
     /// It may end by itself: a fault made it.
     pub(super) may_end: bool,
+    /// A file of its node was spoiled: the node may refuse to go on, now or later.
+    pub(super) spoiled: bool,
     pub(super) paused: bool,
     /// Its wall clock, as libfaketime reads it.
     clock: PathBuf,
@@ -84,6 +86,7 @@ impl Host {
             node: None,
             process: None,
             may_end: false,
+            spoiled: false,
             paused: false,
             clock,
             fake_time: machine.fake_time.as_ref().ok().cloned(),

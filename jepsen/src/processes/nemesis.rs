@@ -10,11 +10,11 @@ mod nodes;
 
 use super::Trouble;
 use super::caller_faults::Callers;
-use super::cluster::{Change, Cluster, READY};
+use super::cluster::{Change, Cluster, READY, REFUSES};
 use super::fault::Fault;
+use crate::evidence::Violation;
 use disks::{File, Harm};
 use network::Weather;
-use crate::evidence::Violation;
 use rand::Rng;
 use rand::seq::{IndexedRandom, SliceRandom};
 use rand_chacha::ChaCha8Rng;
@@ -25,8 +25,13 @@ use tokio::time::sleep;
 const TICK: Duration = Duration::from_millis(100);
 /// Probability that a fault comes with another one.
 const IN_PAIRS: f64 = 0.35;
+/// Everything is whole between rounds, so there is a leader soon.
+const LEADER_WITHIN: Duration = Duration::from_secs(15);
 /// A hand-over in a storm comes after each of these.
 const STORM: Duration = Duration::from_millis(400);
+
+/// A wall clock that is right: libfaketime keeps a rate until it is told another.
+const RIGHT: &str = "+0 x1.0";
 
 /// Why a round ends the run.
 #[derive(Debug)]
@@ -74,8 +79,6 @@ pub(super) struct Nemesis {
     began: Instant,
     /// Leadership is handed over until the mending.
     storm: bool,
-    /// Places whose files were spoiled: their nodes may refuse to go on, now or later.
-    spoiled: Vec<usize>,
     pub(super) events: Vec<Event>,
     /// How often each fault happened.
     pub(super) happened: BTreeMap<String, u32>,
@@ -97,7 +100,6 @@ impl Nemesis {
             chance,
             began,
             storm: false,
-            spoiled: Vec::new(),
             events: Vec::new(),
             happened: BTreeMap::new(),
         }
@@ -120,13 +122,14 @@ impl Nemesis {
         };
         let mut faults = vec![first];
         if !first.comes_alone() && self.chance.random_bool(IN_PAIRS) {
-            let others: Vec<Fault> = self.faults.iter().copied().collect();
-            let others = others
-                .into_iter()
-                .filter(|it| *it != first && !it.comes_alone());
+            let others = self.faults.iter().copied();
+            let others = others.filter(|it| *it != first && !it.comes_alone());
+            // One clock may be wrong, not two (design D6).
+            let others = others.filter(|it| !(first.is_of_clocks() && it.is_of_clocks()));
             let others: Vec<Fault> = others.collect();
             faults.extend(others.choose(&mut self.chance));
         }
+        self.wait_for_leader().await?;
         let from = self.began.elapsed();
         let begins = self.events.len();
         for fault in faults {
@@ -148,6 +151,15 @@ impl Nemesis {
         let to = self.began.elapsed();
         for event in &mut self.events[begins..] {
             event.to = to;
+        }
+        Ok(())
+    }
+
+    /// Most faults are about the leader; without one in time they come all the same.
+    async fn wait_for_leader(&mut self) -> Result<(), Failure> {
+        let until = Instant::now() + LEADER_WITHIN;
+        while self.leader().is_none() && Instant::now() < until {
+            self.hold(TICK).await?;
         }
         Ok(())
     }
@@ -183,9 +195,6 @@ impl Nemesis {
     }
 
     fn look(&mut self) -> Result<(), Failure> {
-        for at in &self.spoiled {
-            self.cluster.hosts[*at].may_end = true;
-        }
         let ended = self.cluster.unexpected_ends().into_iter().next();
         let back = self.cluster.watch.seen().violations.first().cloned();
         match ended.or(back) {
@@ -210,21 +219,21 @@ impl Nemesis {
                 continue;
             }
             let words = self.cluster.last_words(node);
-            if !self.spoiled.contains(&at) {
+            if !self.cluster.hosts[at].spoiled || !words.contains(REFUSES) {
                 let what = format!("node {node} does not start again: {words}");
                 return Err(Violation::new("nodes_start", what).into());
             }
-            self.note(format!("node {node} refuses its files: {words}"));
+            let words = words.rsplit("steadfast: ").next().unwrap_or_default();
+            self.note(format!("node {node} refuses: {words}"));
             self.replace(at).await?;
         }
         self.look()
     }
 
     fn mend_host(&mut self, at: usize) -> Result<(), Failure> {
-        let spoiled = self.spoiled.contains(&at);
         let host = &mut self.cluster.hosts[at];
         host.go_on();
-        if host.may_end && !spoiled || host.disk.broken {
+        if host.may_end || host.disk.broken {
             host.kill()?;
         }
         if host.disk.broken {
@@ -234,13 +243,12 @@ impl Nemesis {
         host.limit_disk(None)?;
         host.limit_memory(None)?;
         host.limit_cpu(None)?;
-        host.set_clock("+0")?;
-        host.may_end = spoiled;
+        host.set_clock(RIGHT)?;
+        host.may_end = false;
         if !host.runs()
             && let Some(node) = host.node
         {
             self.cluster.start_node(at, node)?;
-            self.cluster.hosts[at].may_end = spoiled;
         }
         Ok(())
     }
@@ -288,6 +296,7 @@ impl Nemesis {
         (self.cluster.size - 1) / 2
     }
 
+    #[expect(clippy::too_many_lines, reason = "one match")]
     async fn bring(&mut self, fault: Fault) -> Brought {
         let (minority, all) = (self.minority(), self.cluster.size);
         match fault {

@@ -40,8 +40,8 @@ pub(super) struct Record {
     faults: BTreeMap<String, u32>,
 }
 
-/// Lines of nodes' logs that are looked at for a panic.
-const PANIC: &str = "panicked at";
+/// What nodes' logs say of a panic.
+const PANICS: [&str; 2] = ["panicked at", "a bug, please report it"];
 
 /// Nodes that panicked, by their words.
 pub(super) fn panics(logs: &Path) -> Vec<Violation> {
@@ -53,7 +53,8 @@ pub(super) fn panics(logs: &Path) -> Vec<Violation> {
         }
         let text = std::fs::read(entry.path()).unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
-        if let Some(line) = text.lines().find(|line| line.contains(PANIC)) {
+        let panicked = |line: &&str| PANICS.iter().any(|words| line.contains(words));
+        if let Some(line) = text.lines().find(panicked) {
             found.push(Violation::new(
                 "nodes_do_not_panic",
                 format!("{name}: {line}"),
@@ -220,6 +221,7 @@ impl Record {
             writeln!(lines, "{from:7.2} {to:7.2} {} {}", event.fault, event.what).ok();
         }
         write("faults.txt", &lines)?;
+        write("histories.txt", &histories(evidence))?;
         let verdict = serde_json::to_string_pretty(&self.verdict()).unwrap_or_default();
         write("verdict.json", &verdict)?;
         write("command.txt", &format!("{}\n", self.order.command))?;
@@ -228,6 +230,33 @@ impl Record {
             &timeline::draw(evidence, events, &self.terms),
         )
     }
+}
+
+/// Each run with its events: number, time, type.
+fn histories(evidence: &Evidence) -> String {
+    let mut text = String::new();
+    for run in &evidence.runs {
+        // A string takes all that is written to it.
+        writeln!(
+            text,
+            "{} {} status {}",
+            run.workflow_id, run.run_id, run.status
+        )
+        .ok();
+        for event in &run.events {
+            let time = event.event_time.unwrap_or_default();
+            let kind = event.event_type().as_str_name();
+            let kind = kind.trim_start_matches("EVENT_TYPE_");
+            let millis = time.nanos / 1_000_000;
+            writeln!(
+                text,
+                "  {:3} {}.{millis:03} {kind}",
+                event.event_id, time.seconds
+            )
+            .ok();
+        }
+    }
+    text
 }
 
 /// What was asked, in one word.

@@ -96,7 +96,8 @@ macro_rules! calls {
             ) -> Result<Response<wire::$response>, Status> {
                 match self {
                     Workflow::Decoded(shard) => api::services(shard).$name(request).await,
-                    Workflow::Channel(mut client) => client.$name(request).await,
+                    // Large, and held by every caller's future otherwise.
+                    Workflow::Channel(mut client) => Box::pin(client.$name(request)).await,
                 }
             })*
         }

@@ -141,7 +141,7 @@ impl Nemesis {
             ));
         }
         told.truncate(3);
-        self.spoiled.push(at);
+        self.cluster.hosts[at].spoiled = true;
         let what = format!("spoiled {} of", told.join(", "));
         Ok(self.told(&what, &[at]))
     }

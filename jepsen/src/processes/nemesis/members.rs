@@ -42,7 +42,6 @@ impl Nemesis {
         let node = self.cluster.hosts[at].node.unwrap_or_default();
         self.cluster.forget(at)?;
         self.cluster.change(Change::Remove(node)).await?;
-        self.spoiled.retain(|spoiled| *spoiled != at);
         self.come(at).await
     }
 

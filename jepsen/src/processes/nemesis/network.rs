@@ -81,7 +81,10 @@ impl Nemesis {
         let others = self.cluster.settled().into_iter();
         let others: Vec<usize> = others.filter(|at| *at != between).collect();
         let (here, there) = others.split_at(others.len() / 2);
-        for (a, b) in here.iter().flat_map(|a| there.iter().map(move |b| (*a, *b))) {
+        for (a, b) in here
+            .iter()
+            .flat_map(|a| there.iter().map(move |b| (*a, *b)))
+        {
             self.cluster.link(a, b, CUT);
             self.cluster.link(b, a, CUT);
         }
@@ -90,15 +93,15 @@ impl Nemesis {
 
     pub(super) fn cut_clients(&self) -> Option<String> {
         let at = self.leader()?;
-        self.to_clients(at, CUT);
-        self.from_clients(at, CUT);
+        self.link_to_clients(at, CUT);
+        self.link_from_clients(at, CUT);
         self.told("not reached by clients:", &[at])
     }
 
     pub(super) fn cut_answers(&self) -> Option<String> {
         let settled = self.cluster.settled();
         for at in &settled {
-            self.to_clients(*at, CUT);
+            self.link_to_clients(*at, CUT);
         }
         self.told("heard by no client:", &settled)
     }
@@ -132,8 +135,8 @@ impl Nemesis {
             for b in settled.iter().filter(|b| *b != a) {
                 self.cluster.link(*a, *b, link);
             }
-            self.to_clients(*a, link);
-            self.from_clients(*a, link);
+            self.link_to_clients(*a, link);
+            self.link_from_clients(*a, link);
         }
         Some(format!("everywhere: {weather:?}"))
     }
@@ -153,13 +156,13 @@ impl Nemesis {
         }
     }
 
-    fn to_clients(&self, at: usize, link: Link) {
+    fn link_to_clients(&self, at: usize, link: Link) {
         if let Some(switch) = &self.cluster.switch {
             switch.set(self.cluster.hosts[at].address, self.cluster.clients(), link);
         }
     }
 
-    fn from_clients(&self, at: usize, link: Link) {
+    fn link_from_clients(&self, at: usize, link: Link) {
         if let Some(switch) = &self.cluster.switch {
             switch.set(self.cluster.clients(), self.cluster.hosts[at].address, link);
         }

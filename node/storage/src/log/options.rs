@@ -7,7 +7,8 @@ pub struct LogOptions {
     /// 4 KiB to 1 GiB. Purged entries free the disk by whole segments.
     pub segment_bytes: u64,
     /// The current segment is filled with zeros this far ahead, so that a sync need not also write
-    /// the file's new size; 4 KiB to 64 MiB.
+    /// the file's new size; 4 KiB to 64 MiB. A part of the format: a file of another length that
+    /// holds synced records was cut short.
     pub extend_bytes: u64,
     /// Payload bytes of the newest entries that are kept in memory.
     pub cache_bytes: u64,

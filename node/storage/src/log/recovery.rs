@@ -15,9 +15,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Zeros are written in pieces of this size.
-const ZERO_BYTES: usize = 1 << 20;
-
 /// A segment that is no longer written to.
 #[derive(Debug)]
 pub(super) struct Sealed {
@@ -235,6 +232,10 @@ fn open_head(
         let what = end.bad.unwrap_or("the record is missing");
         return Err(LogError::damaged(&path, end.offset as u64, what));
     }
+    if let Some(offset) = cut_short(bytes.len() as u64, end, options) {
+        let what = "the file ends here, after records that were durable";
+        return Err(LogError::damaged(&path, offset, what));
+    }
     let garbage = bytes
         .iter()
         .rposition(|byte| *byte != 0)
@@ -244,17 +245,16 @@ fn open_head(
             file = %path.display(), offset = end.offset, bytes = garbage - end.offset,
             "cutting off a write of the log that a crash interrupted"
         );
-        // Zeros, so that nothing of it can ever look like a record that follows a new one.
-        for at in (end.offset..garbage).step_by(ZERO_BYTES) {
-            let piece = vec![0; ZERO_BYTES.min(garbage - at)];
-            file.write_at(at as u64, &piece)
-                .map_err(LogError::io("write", &path))?;
-        }
     }
+    let allocated = (bytes.len() as u64).next_multiple_of(options.extend_bytes);
     // What a killed process wrote but did not sync is about to be reported as durable. It is
-    // written again, because after a failed sync the system believes that it needs no other.
+    // written again, because after a failed sync the system believes that it needs no other. Zeros
+    // follow: nothing of a torn write can ever look like a record that follows a new one, and the
+    // length is whole, see `cut_short`.
     let unsynced = usize::try_from(end.synced).unwrap_or(0).min(end.offset);
-    file.write_at(unsynced as u64, &bytes[unsynced..end.offset])
+    let mut tail = bytes[unsynced..end.offset].to_vec();
+    tail.resize(usize::try_from(allocated).unwrap_or(0) - unsynced, 0);
+    file.write_at(unsynced as u64, &tail)
         .map_err(LogError::io("write", &path))?;
     file.sync_data().map_err(LogError::io("sync", &path))?;
     disk.sync_dir(dir).map_err(LogError::io("sync", dir))?;
@@ -265,10 +265,18 @@ fn open_head(
         start_end: 0,
         end: end.offset as u64,
         synced: end.offset as u64,
-        allocated: bytes.len() as u64,
+        allocated,
         max_index: end.max_index,
         extend_bytes: options.extend_bytes,
     })
+}
+
+/// Where a file ends that was longer once, when its records tell so: it gets longer by whole steps,
+/// so a length between two steps is that of a step that was never synced, and then no record after
+/// its begin was.
+fn cut_short(bytes: u64, end: &End, options: &LogOptions) -> Option<u64> {
+    let whole = bytes / options.extend_bytes * options.extend_bytes;
+    (bytes > whole && end.synced > whole).then_some(bytes)
 }
 
 impl Story {

@@ -126,6 +126,48 @@ fn a_torn_tail_is_cut_and_forgotten() {
     }
 }
 
+/// Makes a file shorter or longer, with zeros.
+fn resize(disk: &SimulatedDisk, path: &Path, bytes: u64) {
+    let file = disk.open(path).unwrap();
+    let mut content = vec![0; file.len().unwrap() as usize];
+    file.read_at(0, &mut content).unwrap();
+    content.resize(bytes as usize, 0);
+    disk.remove(path).unwrap();
+    let file = disk.create(path).unwrap();
+    file.write_at(0, &content).unwrap();
+    file.sync_data().unwrap();
+    disk.sync_dir(path.parent().unwrap()).unwrap();
+}
+
+#[test]
+fn a_file_that_was_cut_short_after_synced_records_is_refused() {
+    let record = OVERHEAD + 100;
+    // In the middle of a record, and between two; a node with such a log would have forgotten
+    // what it had acknowledged, and its leader would stop.
+    for left in [
+        FIRST + 2 * record,
+        FIRST + 2 * record + 50,
+        FIRST + 3 * record,
+    ] {
+        let disk = filled(4, 100);
+        resize(&disk, &segment(1), left);
+        assert_eq!(refused_at(&disk), (segment(1), left));
+    }
+}
+
+#[test]
+fn a_file_whose_last_step_was_cut_off_by_a_crash_is_made_whole() {
+    let disk = filled(3, 20);
+    let whole = disk.open(&segment(1)).unwrap().len().unwrap();
+    resize(&disk, &segment(1), whole + 100);
+    for index in 4..=60 {
+        let (running, recovered) = Running::start(&disk, small());
+        assert_eq!(recovered.last, Some(position(1, index - 1)));
+        running.append(vec![entry(1, index, 200)]).unwrap();
+        running.stop();
+    }
+}
+
 #[test]
 fn a_later_synced_record_turns_a_torn_tail_into_damage() {
     let disk = SimulatedDisk::new();

@@ -3,6 +3,7 @@
 use super::sealed::RUN_NUMBER;
 use super::{Trouble, io};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// A controller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,17 +51,30 @@ pub(super) fn probe(controller: Controller) -> Result<(), String> {
     }
 }
 
+/// A killed process is out of its group after this.
+const EMPTY_WITHIN: Duration = Duration::from_secs(5);
+
 /// Removes all groups of a run; they are empty when its processes have ended.
 pub(super) fn remove_all(number: &str) {
+    let until = Instant::now() + EMPTY_WITHIN;
+    while !remove_empty(number) && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Whether none is left.
+fn remove_empty(number: &str) -> bool {
+    let mut none = true;
     for controller in ALL {
         let entries = std::fs::read_dir(controller.folder());
         for entry in entries.into_iter().flatten().flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
             if name.starts_with(&format!("steadfast-{number}-")) {
-                std::fs::remove_dir(entry.path()).ok();
+                none &= std::fs::remove_dir(entry.path()).is_ok();
             }
         }
     }
+    none
 }
 
 /// One node's group of one controller.

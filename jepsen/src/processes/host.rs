@@ -122,8 +122,12 @@ impl Host {
             }
             None => Command::new(start.binary),
         };
+        command.args(["server", "--cluster-name", "jepsen"]);
+        if self.namespace.is_none() {
+            // Perhaps no namespace ends it with us.
+            command.args(["--dev-parent", &std::process::id().to_string()]);
+        }
         command
-            .args(["server", "--cluster-name", "jepsen"])
             .args(["--node-id", &start.node.to_string()])
             .arg("--data-dir")
             .arg(self.disk.data_dir())

@@ -48,15 +48,21 @@ pub fn is_inner() -> bool {
 /// When it cannot be started.
 pub fn run(seed: u64, out: &Path) -> io::Result<ExitStatus> {
     let own = std::env::current_exe()?;
-    let tried = Command::new("unshare").args(UNSHARE).arg("true").output();
+    let tried = Command::new("setpriv")
+        .args(["--pdeathsig", "KILL", "--", "unshare"])
+        .args(UNSHARE)
+        .arg("true")
+        .output();
     let lacks = match tried {
         Ok(output) if output.status.success() => None,
         Ok(output) => Some(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
-        Err(error) => Some(format!("unshare: {error}")),
+        Err(error) => Some(format!("setpriv: {error}")),
     };
     let mut command = match lacks {
         None => {
-            let mut command = Command::new("unshare");
+            // It ends with us, however we end.
+            let mut command = Command::new("setpriv");
+            command.args(["--pdeathsig", "KILL", "--", "unshare"]);
             command.args(UNSHARE).arg(own).env(SEALED, "yes");
             command
         }

@@ -77,6 +77,11 @@ impl Host {
             Ok(()) => Group::new(controller, &name).map(Some),
             Err(_) => Ok(None),
         };
+        // It limits a device, and a folder has none of its own.
+        let limits_disks = match &machine.images {
+            Ok(()) => &machine.block_group,
+            Err(_) => &machine.images,
+        };
         Ok(Host {
             number,
             addresses,
@@ -90,7 +95,7 @@ impl Host {
             paused: false,
             clock,
             fake_time: machine.fake_time.as_ref().ok().cloned(),
-            block: group(&machine.block_group, Controller::Block)?,
+            block: group(limits_disks, Controller::Block)?,
             memory: group(&machine.memory_group, Controller::Memory)?,
             cpu: group(&machine.cpu_group, Controller::Cpu)?,
         })

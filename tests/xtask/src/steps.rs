@@ -50,12 +50,45 @@ pub(crate) fn test(quick: bool) -> Result<(), String> {
         steps.push(step("model check", "cargo xtask model-check"));
         let seeds = "cargo xtask sim --no-build --seeds 1..101 --ticks 60 --for 300s";
         steps.push(step("simulation of 100 seeds, five minutes at most", seeds));
+        let seeds = "cargo xtask sim --no-build --seeds 1..31 --ticks 60 --for 60s";
+        steps.push(step("simulation of 30 seeds, a minute at most", seeds));
+        steps.extend(jepsen_steps());
         // Built with all tests, in their features.
         steps.push(step("golden suites", "cargo xtask golden --no-build"));
         let kills = "cargo xtask golden --no-build --leader-kills --draw 30";
         steps.push(step("golden histories under leader kills", kills));
     }
     run(&steps)
+}
+
+/// A minute each of real processes under faults that must all happen.
+fn jepsen_steps() -> Vec<Step> {
+    const RUNS: [(&str, &str); 4] = [
+        (
+            "processes",
+            "kill-leader,pause-leader,kill-all,kill-workers,transfer-storm,rolling-restart",
+        ),
+        (
+            "network",
+            "isolate-leader,one-way-to-leader,bridge,lossy-network,reset-connections,cut-answers",
+        ),
+        (
+            "disks",
+            "power-cut-all,power-cut,pause-power-cut,disk-errors,full-disk,slow-disk",
+        ),
+        (
+            "members and files",
+            "membership,lost-disk,flip-log,truncate-index,memory-limit,slow-consumer",
+        ),
+    ];
+    let run = |(name, faults): (&str, &str)| {
+        let jepsen = format!("cargo xtask jepsen --no-build --nemesis {faults}");
+        step(
+            &format!("real faults: {name}"),
+            &format!("{jepsen} --require {faults} --time-limit 60 --seed 1"),
+        )
+    };
+    RUNS.into_iter().map(run).collect()
 }
 
 /// How much, and from which seed.

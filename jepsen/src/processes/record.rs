@@ -172,6 +172,14 @@ impl Record {
         lines
     }
 
+    /// Kinds that were asked for and possible, and for which there was no time, or no file yet.
+    fn missed(&self) -> Vec<&'static str> {
+        let missed = self.nemesis.iter().copied();
+        missed
+            .filter(|fault| !self.faults.contains_key(*fault))
+            .collect()
+    }
+
     fn verdict(&self) -> Value {
         let violations: Vec<String> = self.violations.iter().map(ToString::to_string).collect();
         let counts = self.counts.iter().map(|(kind, [good, refused, unknown])| {
@@ -195,6 +203,7 @@ impl Record {
             "seconds": self.order.lasts.as_secs(),
             "nemesis": self.nemesis,
             "faults": self.faults,
+            "did_not_happen": self.missed(),
             "not_possible": self.skipped,
             "operations": counts.collect::<serde_json::Map<_, _>>(),
             "terms": terms.collect::<Vec<_>>(),

@@ -155,6 +155,10 @@ impl Record {
                 self.terms.len()
             ),
         ];
+        let missed = self.missed();
+        if !missed.is_empty() {
+            lines.push(format!("did not happen: {}", missed.join(", ")));
+        }
         lines.extend(
             self.violations
                 .iter()

@@ -220,7 +220,6 @@ async fn liveness(nemesis: &mut Nemesis) -> Result<(), Failure> {
 
 fn gather(nemesis: &Nemesis, evidence: &mut Evidence, record: &mut Record, logs: &std::path::Path) {
     let seen = nemesis.cluster.watch.seen();
-    evidence.leaders.clone_from(&seen.leaders);
     evidence.led_since = seen.led_since.values().copied().collect();
     record.terms = seen
         .led_since
@@ -232,6 +231,12 @@ fn gather(nemesis: &Nemesis, evidence: &mut Evidence, record: &mut Record, logs:
             )
         })
         .collect();
+    for (term, nodes) in seen.leaders.iter().filter(|(_, nodes)| nodes.len() > 1) {
+        let what = format!("nodes {nodes:?} led in term {term}");
+        record
+            .violations
+            .push(Violation::new("one_leader_in_a_term", what));
+    }
     evidence.faults.clone_from(&nemesis.happened);
     evidence.journal = nemesis.callers.caller.journal().clone();
     record.packets = nemesis

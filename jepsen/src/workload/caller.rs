@@ -9,7 +9,7 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
-use tonic::{Code, Response, Status};
+use tonic::{Code, Request, Response, Status};
 
 /// Between two tries to find a leader.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -222,7 +222,10 @@ impl Caller {
         };
         let through = timeout(within + GRACE, through);
         // Over gRPC, a connection that breaks says so itself.
-        let life = door.as_ref().map(|door| door.life.clone()).unwrap_or_default();
+        let life = door
+            .as_ref()
+            .map(|door| door.life.clone())
+            .unwrap_or_default();
         let answer = match life.run_until_cancelled(through).await {
             None => return Err(Failed::Unknown("the node is gone".into())),
             Some(Err(_)) => return Err(Failed::Unknown("the node stands still".into())),

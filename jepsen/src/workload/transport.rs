@@ -95,7 +95,9 @@ macro_rules! calls {
                 request: Request<wire::$request>,
             ) -> Result<Response<wire::$response>, Status> {
                 match self {
-                    Workflow::Decoded(shard) => api::services(shard).$name(request).await,
+                    Workflow::Decoded(shard) => {
+                        Box::pin(api::services(shard).$name(request)).await
+                    }
                     // Large, and held by every caller's future otherwise.
                     Workflow::Channel(mut client) => Box::pin(client.$name(request)).await,
                 }

@@ -50,8 +50,6 @@ pub(crate) fn test(quick: bool) -> Result<(), String> {
         steps.push(step("model check", "cargo xtask model-check"));
         let seeds = "cargo xtask sim --no-build --seeds 1..101 --ticks 60 --for 300s";
         steps.push(step("simulation of 100 seeds, five minutes at most", seeds));
-        let seeds = "cargo xtask sim --no-build --seeds 1..31 --ticks 60 --for 60s";
-        steps.push(step("simulation of 30 seeds, a minute at most", seeds));
         steps.extend(jepsen_steps());
         // Built with all tests, in their features.
         steps.push(step("golden suites", "cargo xtask golden --no-build"));

@@ -209,7 +209,7 @@ impl Caller {
         let habits = self.habits();
         sleep(self.way(habits)).await;
         // As tonic ends a call at its deadline.
-        let asked = timeout(within, ask(node));
+        let asked = timeout(within, Box::pin(ask(node)));
         let through = async {
             if let Some(door) = &door {
                 door.moves().await;

@@ -1,6 +1,6 @@
 //! Real nodes under real faults: builds the program and hands the arguments on.
 
-use crate::{root, target_dir};
+use crate::{root, say, target_dir};
 use std::process::Command;
 
 /// What to break; a mix drawn from a drawn seed when nothing is given.
@@ -30,12 +30,21 @@ pub(crate) struct JepsenArgs {
     /// Takes the programs as they were built last
     #[arg(long)]
     no_build: bool,
+    /// Where this machine cannot do one of the faults, says so and runs nothing
+    #[arg(long)]
+    where_possible: bool,
 }
 
 /// Builds and runs.
 pub(crate) fn run(args: &JepsenArgs) -> Result<(), String> {
     if !args.no_build {
         build()?;
+    }
+    if args.where_possible
+        && let Some(line) = impossible(args.nemesis.as_deref().unwrap_or_default())?
+    {
+        say(&format!("{SKIPPED} {line}"));
+        return Ok(());
     }
     let mut command = Command::new(target_dir().join("debug/jepsen"));
     let number = |given: Option<u64>| given.map(|given| given.to_string());
@@ -61,6 +70,30 @@ pub(crate) fn run(args: &JepsenArgs) -> Result<(), String> {
         return Ok(());
     }
     Err("something that must not be was found, or nothing is known".into())
+}
+
+/// Begins a line that tells what was not run; [`crate::steps`] shows such lines.
+pub(crate) const SKIPPED: &str = "SKIPPED";
+
+/// The first of these faults that this machine cannot do, with the reason.
+fn impossible(nemesis: &str) -> Result<Option<String>, String> {
+    let mut command = Command::new(target_dir().join("debug/jepsen"));
+    let output = command
+        .arg("--list")
+        .output()
+        .map_err(|error| format!("{command:?}: {error}"))?;
+    if !output.status.success() {
+        return Err("the faults cannot be listed".into());
+    }
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let asked = |line: &&str| {
+        let name = line.split_whitespace().next().unwrap_or_default();
+        nemesis.split(',').any(|fault| fault == name)
+    };
+    let mut lines = text.lines().filter(asked);
+    Ok(lines
+        .find(|line| line.contains("(not here: "))
+        .map(str::to_owned))
 }
 
 fn build() -> Result<(), String> {

@@ -1,5 +1,6 @@
 //! Commands run one after the other, each with a line of progress and a log.
 
+use crate::jepsen::SKIPPED;
 use crate::{root, say, target_dir};
 use std::fs::File;
 use std::process::{Command, Stdio};
@@ -59,12 +60,13 @@ pub(crate) fn test(quick: bool) -> Result<(), String> {
     run(&steps)
 }
 
-/// A minute each of real processes under faults that must all happen.
+/// A minute each of real processes under faults that must all happen. Any machine can do the first;
+/// the others need namespaces, a TUN device and loop devices, and say so where these are missing.
 fn jepsen_steps() -> Vec<Step> {
     const RUNS: [(&str, &str); 4] = [
         (
             "processes",
-            "kill-leader,pause-leader,kill-all,kill-workers,transfer-storm,rolling-restart",
+            "kill-leader,pause-leader,kill-all,transfer-storm,rolling-restart",
         ),
         (
             "network",
@@ -80,7 +82,7 @@ fn jepsen_steps() -> Vec<Step> {
         ),
     ];
     let run = |(name, faults): (&str, &str)| {
-        let jepsen = format!("cargo xtask jepsen --no-build --nemesis {faults}");
+        let jepsen = format!("cargo xtask jepsen --no-build --where-possible --nemesis {faults}");
         step(
             &format!("real faults: {name}"),
             &format!("{jepsen} --require {faults} --time-limit 60 --seed 1"),
@@ -171,6 +173,9 @@ fn run(steps: &[Step]) -> Result<(), String> {
         ));
         let text = std::fs::read(&log).unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
+        for line in text.lines().filter(|line| line.starts_with(SKIPPED)) {
+            say(line);
+        }
         let (p, f) = counted(&text);
         (passed, broken) = (passed + p, broken + f);
         if !ok {

@@ -43,7 +43,7 @@ impl Nemesis {
     /// What a checksum must find. Not damaged is the newest segment of the log: what is wrong in its
     /// last batch looks like a write that a crash cut off, which no node can tell apart.
     async fn damage(&mut self, fault: Fault) -> Option<()> {
-        if self.damaged.is_some() || self.changing.is_some() {
+        if !self.may_lose_a_disk() {
             return None;
         }
         let id = self.victim()?;

@@ -21,8 +21,14 @@ pub(super) struct Changing {
 }
 
 impl Nemesis {
+    /// One disk at a time, and none before the cluster has begun: it begins with all its members or
+    /// not at all, so there a lost one is for its operator to start anew.
+    pub(super) fn may_lose_a_disk(&self) -> bool {
+        self.changing.is_none() && self.damaged.is_none() && !self.led_since.is_empty()
+    }
+
     pub(super) async fn change_members(&mut self, fault: Fault) -> Option<()> {
-        if self.changing.is_some() || self.damaged.is_some() {
+        if !self.may_lose_a_disk() {
             return None;
         }
         let members = self.cluster.members().len();

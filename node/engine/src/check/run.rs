@@ -22,11 +22,6 @@ pub(super) fn check(tables: &dyn Tables, run: &Run, report: &mut Report) -> Resu
         )
     });
     let counts = [
-        (
-            "buffered events",
-            run.buffered_count,
-            keys::buffered_prefix(&run.run),
-        ),
         ("timers", run.pending_timers, keys::timer_prefix(&run.run)),
         (
             "children",
@@ -54,16 +49,17 @@ pub(super) fn check(tables: &dyn Tables, run: &Run, report: &mut Report) -> Resu
             )
         });
     }
-    let mut buffered_bytes = 0;
+    let mut found = (0, 0);
     for_each(tables, &keys::buffered_prefix(&run.run), |_, record| {
+        found.0 += 1;
         if let Record::BufferedEvent(buffered) = record {
-            buffered_bytes += buffered.event.len() as u64;
+            found.1 += buffered.event.len() as u64;
         }
     })?;
-    report.require(buffered_bytes == run.buffered_bytes || !running, || {
-        let counted = run.buffered_bytes;
+    let counted = (run.buffered_count, run.buffered_bytes);
+    report.require(found == counted || !running, || {
         format!(
-            "{}: {counted} buffered bytes are counted, {buffered_bytes} are there",
+            "{}: {counted:?} buffered events and bytes are counted, {found:?} are there",
             name()
         )
     });

@@ -3,6 +3,7 @@
 use crate::story::{complete_workflow, marker, poll, start_request, timer};
 use crate::world::World;
 use expect_test::expect;
+use steadfast_engine::effect::Effect;
 use steadfast_engine::mutation::Mutation;
 use steadfast_engine::proto::Proto;
 use steadfast_engine::{Refusal, Reply};
@@ -14,6 +15,11 @@ fn set(world: &mut World, key: &str, value: &str) {
     world.call(Mutation::SetConfig { key, value }).unwrap();
 }
 
+/// What the call hears that goes too far.
+fn exceeded(what: &str) -> Refusal {
+    Refusal::InvalidArgument(format!("Workflow history {what} exceeds limit."))
+}
+
 #[test]
 fn a_call_that_takes_a_history_over_its_limit_is_taken_back_and_ends_the_workflow() {
     let mut world = World::new();
@@ -22,8 +28,7 @@ fn a_call_that_takes_a_history_over_its_limit_is_taken_back_and_ends_the_workflo
     let task = world.task("q");
     let commands = vec![marker("a"), marker("b"), marker("c")];
     let refused = world.complete(&task.token, commands).unwrap_err();
-    let text = "Workflow history count exceeds limit.".to_owned();
-    assert_eq!(refused, Refusal::InvalidArgument(text));
+    assert_eq!(refused, exceeded("count"));
     expect![[r#"
         main Terminated
           1 WorkflowExecutionStarted first=<run1> attempt=1
@@ -42,8 +47,7 @@ fn a_signal_that_takes_a_history_over_its_limit_ends_the_workflow_without_the_si
     world.start();
     world.signal("fits").unwrap();
     let refused = world.signal("is too much").unwrap_err();
-    let text = "Workflow history count exceeds limit.".to_owned();
-    assert_eq!(refused, Refusal::InvalidArgument(text));
+    assert_eq!(refused, exceeded("count"));
     expect![[r#"
         main Terminated
           1 WorkflowExecutionStarted first=<run1> attempt=1
@@ -68,6 +72,25 @@ fn a_task_whose_start_would_pass_the_limit_is_not_handed_out() {
           2 WorkflowTaskScheduled queue=q attempt=1
           3 WorkflowExecutionSignaled name=fits
           4 WorkflowExecutionTerminated reason="Workflow history count exceeds limit." by=history-service
+    "#]]
+    .assert_eq(&world.told());
+}
+
+/// The call that made the task stands: its start would be a change of its own.
+#[test]
+fn a_task_whose_start_would_pass_the_limit_is_not_handed_to_a_waiting_poll() {
+    let mut world = World::new();
+    set(&mut world, "limit.historyCount.error", "2");
+    let start = Mutation::StartWorkflowExecution(Proto(start_request()));
+    let (reply, effects) = world.apply(start, vec![poll("q")]);
+    assert!(reply.is_ok(), "{reply:?}");
+    let handed_out = |effect: &Effect| matches!(effect, Effect::TaskAssigned { .. });
+    assert!(!effects.iter().any(handed_out), "{effects:?}");
+    expect![[r#"
+        main Terminated
+          1 WorkflowExecutionStarted first=<run1> attempt=1
+          2 WorkflowTaskScheduled queue=q attempt=1
+          3 WorkflowExecutionTerminated reason="Workflow history count exceeds limit." by=history-service
     "#]]
     .assert_eq(&world.told());
 }
@@ -99,8 +122,7 @@ fn a_history_too_large_ends_with_the_next_call() {
     set(&mut world, "limit.historySize.error", "1");
     world.start();
     let refused = world.signal("one").unwrap_err();
-    let text = "Workflow history size exceeds limit.".to_owned();
-    assert_eq!(refused, Refusal::InvalidArgument(text));
+    assert_eq!(refused, exceeded("size"));
     expect![[r#"
         main Terminated
           1 WorkflowExecutionStarted first=<run1> attempt=1

@@ -1,5 +1,6 @@
 //! Real nodes under real faults: builds the program and hands the arguments on.
 
+use crate::simulation::{hand_on, holds, succeeds};
 use crate::{root, say, target_dir};
 use std::process::Command;
 
@@ -48,28 +49,24 @@ pub(crate) fn run(args: &JepsenArgs) -> Result<(), String> {
     }
     let mut command = Command::new(target_dir().join("debug/jepsen"));
     let number = |given: Option<u64>| given.map(|given| given.to_string());
-    for (flag, given) in [
-        ("--nodes", number(args.nodes.map(u64::from))),
-        ("--nemesis", args.nemesis.clone()),
-        ("--time-limit", number(args.time_limit)),
-        ("--seed", number(args.seed)),
-        ("--require", args.require.clone()),
-        ("--out", args.out.clone()),
-    ] {
-        if let Some(given) = given {
-            command.args([flag, &given]);
-        }
-    }
+    hand_on(
+        &mut command,
+        [
+            ("--nodes", number(args.nodes.map(u64::from))),
+            ("--nemesis", args.nemesis.clone()),
+            ("--time-limit", number(args.time_limit)),
+            ("--seed", number(args.seed)),
+            ("--require", args.require.clone()),
+            ("--out", args.out.clone()),
+        ],
+    );
     if args.list {
         command.arg("--list");
     }
-    let status = command
-        .status()
-        .map_err(|error| format!("{command:?}: {error}"))?;
-    if status.success() {
-        return Ok(());
-    }
-    Err("something that must not be was found, or nothing is known".into())
+    holds(
+        command,
+        "something that must not be was found, or nothing is known",
+    )
 }
 
 /// Begins a line that tells what was not run; [`crate::steps`] shows such lines.
@@ -103,8 +100,5 @@ fn build() -> Result<(), String> {
         .args(["-p", "steadfast", "-p", "steadfast-jepsen"])
         .args(["--bin", "steadfast", "--bin", "jepsen"])
         .current_dir(root());
-    if command.status().is_ok_and(|status| status.success()) {
-        return Ok(());
-    }
-    Err("the build failed".into())
+    succeeds(command)
 }

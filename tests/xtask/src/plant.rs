@@ -55,8 +55,8 @@ pub(crate) fn run(args: &PlantArgs) -> Result<(), String> {
     }
     let bugs = chosen(args)?;
     let mut table = format!(
-        "{TABLE} what goes wrong | room | found by | seed | after seeds | real s | checks off |\n\
-         |---|---|---|---|---|---|---|---|\n"
+        "{TABLE} what goes wrong | room | found by | seed | after seeds | ticks | real s | checks off |\n\
+         |---|---|---|---|---|---|---|---|---|\n"
     );
     let mut missed = Vec::new();
     for bug in &bugs {
@@ -64,7 +64,10 @@ pub(crate) fn run(args: &PlantArgs) -> Result<(), String> {
         let caught = hunt(args, bug)?;
         let real = began.elapsed().as_secs_f64();
         let Some(caught) = caught else {
-            let row = format!("NOT FOUND | | {} | {real:.0} | |", args.seeds);
+            let row = format!(
+                "NOT FOUND | | {} | {} | {real:.0} | |",
+                args.seeds, args.ticks
+            );
             say(&format!("{}: {row}", bug.name));
             // Writing to a string cannot fail.
             writeln!(
@@ -79,13 +82,14 @@ pub(crate) fn run(args: &PlantArgs) -> Result<(), String> {
         let off = again_without_checks(args, bug, caught.seed)?;
         writeln!(
             table,
-            "| `{}` | {} | {} | {} | {} | {} | {real:.0} | {} |",
+            "| `{}` | {} | {} | {} | {} | {} | {} | {real:.0} | {} |",
             bug.name,
             bug.what,
             bug.room,
             shown(&caught.by),
             caught.seed,
             caught.seeds,
+            args.ticks,
             off.map_or_else(|| "passes".to_owned(), |by| shown(&by)),
         )
         .ok();

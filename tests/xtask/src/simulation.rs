@@ -52,30 +52,43 @@ pub(crate) fn run(args: &SimArgs) -> Result<(), String> {
     let profile = if args.release { "release" } else { "debug" };
     let mut command = Command::new(target_dir().join(profile).join(program));
     let number = |given: Option<u64>| given.map(|given| given.to_string());
-    for (flag, given) in [
-        ("--seed", number(args.seed)),
-        ("--seeds", args.seeds.clone()),
-        ("--ticks", number(args.ticks)),
-        ("--for", args.bound.clone()),
-        ("--jobs", number(args.jobs)),
-        ("--trace", args.trace.clone()),
-        ("--plant", args.plant.clone()),
-        ("--checkers", args.checkers.clone()),
-    ] {
+    hand_on(
+        &mut command,
+        [
+            ("--seed", number(args.seed)),
+            ("--seeds", args.seeds.clone()),
+            ("--ticks", number(args.ticks)),
+            ("--for", args.bound.clone()),
+            ("--jobs", number(args.jobs)),
+            ("--trace", args.trace.clone()),
+            ("--plant", args.plant.clone()),
+            ("--checkers", args.checkers.clone()),
+        ],
+    );
+    if args.check_determinism {
+        command.arg("--check-determinism");
+    }
+    holds(command, "something that must not be was found")
+}
+
+/// Adds the options that were given.
+pub(crate) fn hand_on<const N: usize>(command: &mut Command, options: [(&str, Option<String>); N]) {
+    for (flag, given) in options {
         if let Some(given) = given {
             command.args([flag, &given]);
         }
     }
-    if args.check_determinism {
-        command.arg("--check-determinism");
-    }
+}
+
+/// Runs a program that says itself what it finds.
+pub(crate) fn holds(mut command: Command, otherwise: &str) -> Result<(), String> {
     let status = command
         .status()
         .map_err(|error| format!("{command:?}: {error}"))?;
     if status.success() {
         return Ok(());
     }
-    Err("something that must not be was found".into())
+    Err(otherwise.to_owned())
 }
 
 fn build(release: bool) -> Result<(), String> {
@@ -101,7 +114,8 @@ pub(crate) fn build_with_bugs() -> Result<(), String> {
     succeeds(command)
 }
 
-fn succeeds(mut command: Command) -> Result<(), String> {
+/// Runs a build.
+pub(crate) fn succeeds(mut command: Command) -> Result<(), String> {
     if command.status().is_ok_and(|status| status.success()) {
         return Ok(());
     }

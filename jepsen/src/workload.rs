@@ -9,7 +9,7 @@ mod transport;
 mod workflow_worker;
 
 pub use caller::{Caller, Habits};
-pub use client::{Client, drain, rows_now};
+pub use client::{Client, Row, all_rows, drain};
 pub use transport::{Addresses, Channels, Transport};
 pub(crate) use workflow_worker::hash_of;
 

@@ -10,9 +10,8 @@ use crate::workload::Channels;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+use steadfast::cli::http_get;
 use steadfast_proto::internal::admin::v1 as admin;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
 /// A node that is healthy serves within this, on a slow machine.
@@ -315,14 +314,6 @@ fn plug(seed: u64, hosts: &[Host]) -> Result<Switch, Trouble> {
 
 /// Whether `/health/ready` answers 200.
 async fn serves(http: &str) -> bool {
-    let asked = async {
-        let mut stream = TcpStream::connect(http).await.ok()?;
-        let request = "GET /health/ready HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n";
-        stream.write_all(request.as_bytes()).await.ok()?;
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).await.ok()?;
-        Some(answer.starts_with(b"HTTP/1.1 200"))
-    };
-    let answer = timeout(Duration::from_secs(2), asked).await;
-    answer.ok().flatten().unwrap_or(false)
+    let answer = http_get::get(http, "/health/ready", Duration::from_secs(2)).await;
+    matches!(answer, Ok((200, _)))
 }

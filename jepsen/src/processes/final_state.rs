@@ -33,7 +33,7 @@ type Admin = AdminServiceClient<Channel>;
 /// Reads everything from every node and compares.
 pub(super) async fn read(cluster: &Cluster, caller: &Caller) -> Result<Final, Failure> {
     converged(cluster).await?;
-    let rows = rows(caller).await?;
+    let rows = workload::all_rows(caller).await?;
     let mut nodes = Vec::new();
     for at in cluster.settled() {
         let host = &cluster.hosts[at];
@@ -80,16 +80,6 @@ async fn converged(cluster: &Cluster) -> Result<(), Violation> {
             return Err(Violation::new("replicas_converge", format!("{applied:?}")));
         }
     }
-}
-
-async fn rows(caller: &Caller) -> Result<Vec<((String, String), i32)>, Violation> {
-    for _ in 0..20 {
-        if let Some(rows) = workload::rows_now(caller).await {
-            return Ok(rows);
-        }
-        sleep(Duration::from_millis(500)).await;
-    }
-    Err(Violation::new("work_ends", "no list at the end"))
 }
 
 /// A run's history, the same on all nodes.

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 use steadfast_engine::check::check_state;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, timeout};
 
 /// After the faults, all work ends within this.
 const DRAIN: Duration = Duration::from_secs(180);
@@ -160,7 +160,7 @@ async fn story(
         return Err(Violation::new("nodes_run", "no node runs"));
     };
     let view = shard.view();
-    for (run, status) in all_rows(&caller).await? {
+    for (run, status) in workload::all_rows(&caller).await? {
         evidence
             .runs
             .push(FinalRun::read(&view, &run.0, &run.1, status)?);
@@ -235,16 +235,4 @@ async fn converged(nemesis: &mut Nemesis) -> Result<Vec<Replica>, Violation> {
             return Err(Violation::new("replicas_converge", format!("{applied:?}")));
         }
     }
-}
-
-type Row = ((String, String), i32);
-
-async fn all_rows(caller: &Caller) -> Result<Vec<Row>, Violation> {
-    for _ in 0..20 {
-        if let Some(rows) = workload::rows_now(caller).await {
-            return Ok(rows);
-        }
-        sleep(Duration::from_millis(500)).await;
-    }
-    Err(Violation::new("work_ends", "no list at the end"))
 }

@@ -27,7 +27,7 @@ pub(super) async fn run(caller: Caller) {
         });
         poll.set_timeout(POLL);
         let polled = caller.call(POLL, |node| async move {
-            node.workflow().poll_activity_task_queue(poll).await
+            node.poll_activity_task_queue(poll).await
         });
         match polled.await {
             Ok(task) if !task.task_token.is_empty() => perform(&caller, task, polled_at).await,
@@ -71,9 +71,7 @@ async fn perform(caller: &Caller, task: wire::PollActivityTaskQueueResponse, pol
         };
         let answer = caller.call(ANSWER, |node| async move {
             let request = timed(request, ANSWER);
-            node.workflow()
-                .respond_activity_task_completed(request)
-                .await
+            node.respond_activity_task_completed(request).await
         });
         let answer = answer.await;
         let again = matches!(answer, Err(Failed::Unknown(_)));
@@ -99,9 +97,7 @@ async fn heartbeat(caller: &Caller, task: &wire::PollActivityTaskQueueResponse) 
     };
     let beat = caller.call(ANSWER, |node| async move {
         let request = timed(request, ANSWER);
-        node.workflow()
-            .record_activity_task_heartbeat(request)
-            .await
+        node.record_activity_task_heartbeat(request).await
     });
     drop(beat.await);
 }
@@ -120,7 +116,7 @@ async fn fail(caller: &Caller, task: &wire::PollActivityTaskQueueResponse) {
     let invoked = caller.now();
     let failed = caller.call(ANSWER, |node| async move {
         let request = timed(request, ANSWER);
-        node.workflow().respond_activity_task_failed(request).await
+        node.respond_activity_task_failed(request).await
     });
     let asked = Asked::FailActivity {
         run_id: task.workflow_execution.clone().unwrap_or_default().run_id,

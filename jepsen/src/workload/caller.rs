@@ -152,15 +152,15 @@ impl Caller {
     }
 
     /// A node, in a simulation with its door; not at all when there is none to ask.
-    fn node(&self) -> Option<(Services, Option<Door>)> {
+    fn node(&self) -> Option<(Workflow, Option<Door>)> {
         match &self.transport {
             Transport::Decoded(doors) => {
                 let door = self.door(doors)?;
-                Some((Services(Workflow::Decoded(door.shard.clone())), Some(door)))
+                Some((Workflow::Decoded(door.shard.clone()), Some(door)))
             }
             Transport::Channels(channels) => {
                 let address = self.address(channels)?;
-                Some((Services(channels.to(&address)?), None))
+                Some((channels.to(&address)?, None))
             }
         }
     }
@@ -197,7 +197,7 @@ impl Caller {
     pub(super) async fn call<T, A>(
         &self,
         within: Duration,
-        ask: impl FnOnce(Services) -> A,
+        ask: impl FnOnce(Workflow) -> A,
     ) -> Result<T, Failed>
     where
         A: Future<Output = Result<Response<T>, Status>>,
@@ -241,16 +241,6 @@ impl Caller {
         }
         sleep(self.way(habits)).await;
         answer.map(Response::into_inner).map_err(Failed::of)
-    }
-}
-
-/// The handlers of one node.
-#[derive(Debug)]
-pub(super) struct Services(Workflow);
-
-impl Services {
-    pub(super) fn workflow(self) -> Workflow {
-        self.0
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::caller::{Caller, Failed, timed};
 use super::{NAMESPACE, execution, hash_of, order, payload, queue, seconds, text};
+use crate::evidence::Violation;
 use crate::operation::{Answer, Asked, Outcome};
 use prost::Message;
 use rand::Rng;
@@ -176,7 +177,7 @@ impl Client {
         };
         let started = self.caller.call(ANSWER, |node| async move {
             let request = timed(request, ANSWER);
-            node.workflow().start_workflow_execution(request).await
+            node.start_workflow_execution(request).await
         });
         Ok(started.await?.run_id)
     }
@@ -201,9 +202,7 @@ impl Client {
         };
         let started = self.caller.call(ANSWER, |node| async move {
             let request = timed(request, ANSWER);
-            node.workflow()
-                .signal_with_start_workflow_execution(request)
-                .await
+            node.signal_with_start_workflow_execution(request).await
         });
         Ok(started.await?.run_id)
     }
@@ -229,9 +228,7 @@ impl Client {
         };
         let answer = self.caller.call(ANSWER, |node| async move {
             let request = timed(request, ANSWER);
-            node.workflow()
-                .request_cancel_workflow_execution(request)
-                .await
+            node.request_cancel_workflow_execution(request).await
         });
         let outcome = answer.await.map(|_| Answer::Done).into();
         self.caller
@@ -248,7 +245,7 @@ impl Client {
         };
         let answer = self.caller.call(ANSWER, |node| async move {
             let request = timed(request, ANSWER);
-            node.workflow().terminate_workflow_execution(request).await
+            node.terminate_workflow_execution(request).await
         });
         let outcome = answer.await.map(|_| Answer::Done).into();
         let asked = Asked::Terminate {
@@ -274,7 +271,7 @@ impl Client {
             };
             let answer = self.caller.call(ANSWER, |node| async move {
                 let request = timed(request, ANSWER);
-                node.workflow().reset_workflow_execution(request).await
+                node.reset_workflow_execution(request).await
             });
             let answer = answer.await;
             let again = matches!(answer, Err(Failed::Unknown(_)));
@@ -300,7 +297,7 @@ impl Client {
             let request = update_request(&workflow_id, &update_id);
             let answer = self.caller.call(UPDATE, |node| async move {
                 let request = timed(request, UPDATE);
-                node.workflow().update_workflow_execution(request).await
+                node.update_workflow_execution(request).await
             });
             let answer = answer.await;
             let again = matches!(answer, Err(Failed::Unknown(_)));
@@ -330,7 +327,7 @@ impl Client {
         };
         let answer = self.caller.call(QUERY, |node| async move {
             let request = timed(request, QUERY);
-            node.workflow().query_workflow(request).await
+            node.query_workflow(request).await
         });
         let signals = |answer: wire::QueryWorkflowResponse| {
             let answer = text(answer.query_result.as_ref());
@@ -356,9 +353,7 @@ impl Client {
         };
         let answer = self.caller.call(ANSWER, |node| async move {
             let request = timed(request, ANSWER);
-            node.workflow()
-                .get_workflow_execution_history(request)
-                .await
+            node.get_workflow_execution_history(request).await
         });
         let read = |page: wire::GetWorkflowExecutionHistoryResponse| {
             let mut events = History::decode(page.history).unwrap_or_default().events;
@@ -389,7 +384,7 @@ impl Client {
         };
         let answer = self.caller.call(ANSWER, |node| async move {
             let request = timed(request, ANSWER);
-            node.workflow().describe_workflow_execution(request).await
+            node.describe_workflow_execution(request).await
         });
         let status = |described: wire::DescribeWorkflowExecutionResponse| {
             let info = described.workflow_execution_info.unwrap_or_default();
@@ -460,7 +455,7 @@ async fn signal_until_known(caller: &Caller, workflow_id: &str, signal: &str) {
         };
         let answer = caller.call(ANSWER, |node| async move {
             let request = timed(request, ANSWER);
-            node.workflow().signal_workflow_execution(request).await
+            node.signal_workflow_execution(request).await
         });
         let answer = answer.await;
         let again = matches!(answer, Err(Failed::Unknown(_)));
@@ -489,7 +484,7 @@ async fn rows(caller: &Caller, query: &str) -> Result<Vec<(WorkflowExecution, i3
         };
         let page = caller.call(ANSWER, |node| async move {
             let request = timed(request, ANSWER);
-            node.workflow().list_workflow_executions(request).await
+            node.list_workflow_executions(request).await
         });
         let page = page.await?;
         for info in page.executions {
@@ -536,9 +531,21 @@ pub async fn drain(caller: &Caller, until: Instant) -> Option<usize> {
     open
 }
 
-/// All runs as the list shows them: workflow id, run id, status. `None`: it was not answered.
-pub async fn rows_now(caller: &Caller) -> Option<Vec<((String, String), i32)>> {
-    let rows = rows(caller, "").await.ok()?;
-    let row = |(run, status): (WorkflowExecution, i32)| ((run.workflow_id, run.run_id), status);
-    Some(rows.into_iter().map(row).collect())
+/// A run as the list shows it: workflow id, run id, status.
+pub type Row = ((String, String), i32);
+
+/// All runs, asked for until they are listed; for ten seconds and as many calls at most.
+///
+/// # Errors
+/// When no list was answered.
+pub async fn all_rows(caller: &Caller) -> Result<Vec<Row>, Violation> {
+    for _ in 0..20 {
+        if let Ok(rows) = rows(caller, "").await {
+            let row =
+                |(run, status): (WorkflowExecution, i32)| ((run.workflow_id, run.run_id), status);
+            return Ok(rows.into_iter().map(row).collect());
+        }
+        sleep(Duration::from_millis(500)).await;
+    }
+    Err(Violation::new("work_ends", "no list at the end"))
 }

@@ -37,7 +37,7 @@ pub(super) async fn run(caller: Caller) {
         });
         poll.set_timeout(POLL);
         let polled = caller.call(POLL, |node| async move {
-            node.workflow().poll_workflow_task_queue(poll).await
+            node.poll_workflow_task_queue(poll).await
         });
         match polled.await {
             Ok(task) if !task.task_token.is_empty() => perform(&caller, task, polled_at).await,
@@ -112,9 +112,7 @@ async fn complete(
         let request = request.clone();
         let answer = caller.call(ANSWER, |node| async move {
             let request = timed(request, ANSWER);
-            node.workflow()
-                .respond_workflow_task_completed(request)
-                .await
+            node.respond_workflow_task_completed(request).await
         });
         let answer = answer.await;
         let again = matches!(answer, Err(Failed::Unknown(_)));
@@ -151,9 +149,7 @@ async fn history(
         };
         let page = caller.call(ANSWER, |node| async move {
             let request = timed(request, ANSWER);
-            node.workflow()
-                .get_workflow_execution_history(request)
-                .await
+            node.get_workflow_execution_history(request).await
         });
         let page = page.await.ok()?;
         events.extend(History::decode(page.history).ok()?.events);
@@ -184,7 +180,7 @@ async fn answer_query(caller: &Caller, task: &wire::PollWorkflowTaskQueueRespons
     };
     let answered = caller.call(ANSWER, |node| async move {
         let request = timed(request, ANSWER);
-        node.workflow().respond_query_task_completed(request).await
+        node.respond_query_task_completed(request).await
     });
     drop(answered.await);
 }

@@ -6,6 +6,7 @@
 //! [`StateStore::view`]s are consistent whatever happens meanwhile. After a restart the state is
 //! that of the newest durable mark; the log has the rest.
 
+mod backup;
 mod block;
 mod digest;
 mod fault;
@@ -29,6 +30,7 @@ mod staging;
 mod undo;
 mod view;
 
+pub use backup::{Backup, BackupWriter};
 pub use digest::MarkDigest;
 pub use fault::{IndexError, StateError, StateFault};
 pub use files::{MAX_READ_BYTES, PinnedManifest};

@@ -8,6 +8,8 @@
 #[path = "state/fixture.rs"]
 mod fixture;
 
+#[path = "state/backup.rs"]
+mod backup;
 #[path = "state/budget.rs"]
 mod budget;
 #[path = "state/crash.rs"]

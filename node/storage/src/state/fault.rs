@@ -56,9 +56,24 @@ pub enum StateError {
     /// A peer sent something that is not what its manifest says.
     #[error("the received state is not usable: {0}")]
     Staged(String),
+    /// A backup cannot be written there, or what is there is none.
+    #[error("the backup in {} cannot be used: {what}", dir.display())]
+    Backup {
+        /// Its directory.
+        dir: PathBuf,
+        /// Why not.
+        what: String,
+    },
 }
 
 impl StateError {
+    pub(crate) fn backup(dir: &Path, what: impl Into<String>) -> Self {
+        Self::Backup {
+            dir: dir.to_path_buf(),
+            what: what.into(),
+        }
+    }
+
     pub(crate) fn io(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io {
             what,

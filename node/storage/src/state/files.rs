@@ -165,6 +165,15 @@ pub struct PinnedManifest {
 }
 
 impl PinnedManifest {
+    /// No files at all.
+    pub(crate) fn nothing(disk: Arc<dyn Disk>) -> Self {
+        Self {
+            disk,
+            manifest: Arc::default(),
+            files: Vec::new(),
+        }
+    }
+
     /// The list.
     #[must_use]
     pub fn manifest(&self) -> &Manifest {

@@ -14,7 +14,7 @@ pub(crate) const MANIFEST_FILE: &str = "MANIFEST";
 const MANIFEST_TEMPORARY: &str = "MANIFEST.tmp";
 const MAGIC: &[u8; 8] = b"SFMANIF1";
 /// Far more than the file list of a state can be.
-const MAX_BYTES: u64 = 4 * 1024 * 1024;
+pub(crate) const MAX_BYTES: u64 = 4 * 1024 * 1024;
 
 /// An immutable file of the state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

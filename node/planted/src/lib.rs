@@ -8,6 +8,10 @@
 #[cfg(all(feature = "planted-bugs", not(debug_assertions)))]
 compile_error!("planted bugs are for tests: a build without debug assertions must not have them");
 
+/// The engine knows the rules of one version more than it begins clusters with. Only the feature
+/// `next-engine-version` of jepsen's builds makes it true.
+pub const NEXT_ENGINE_VERSION: bool = cfg!(feature = "next-engine-version");
+
 macro_rules! bugs {
     ($($bug:ident $name:literal $room:literal $what:literal;)*) => {
         /// A mistake that can be planted.

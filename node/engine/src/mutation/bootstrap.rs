@@ -6,9 +6,19 @@ use crate::namespace;
 use crate::reply::{Reply, Stop};
 use crate::tables::WriteSet;
 use std::collections::BTreeMap;
+use steadfast_planted::NEXT_ENGINE_VERSION;
 
-/// Rules by which this binary applies entries.
+/// The rules that a new cluster begins with.
 pub const ENGINE_VERSION: u32 = 1;
+/// The oldest rules that this program knows: those of the version before.
+pub const OLDEST_ENGINE_VERSION: u32 = 1;
+/// The newest rules that this program knows. Builds of tests know one version more than new
+/// clusters begin with: a request to cancel without a reason gets one.
+pub const NEWEST_ENGINE_VERSION: u32 = if NEXT_ENGINE_VERSION {
+    ENGINE_VERSION + 1
+} else {
+    ENGINE_VERSION
+};
 
 /// A second bootstrap of the same cluster changes nothing.
 pub(crate) fn apply(

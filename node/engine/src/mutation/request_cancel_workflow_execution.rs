@@ -4,10 +4,14 @@
 use crate::event::{Attributes, NewEvent};
 use crate::execution::Execution;
 use crate::mutation::ExecutionTarget;
+use crate::mutation::bootstrap::ENGINE_VERSION;
 use crate::reply::{Refusal, Reply, Stop};
 use crate::tables::WriteSet;
 use steadfast_proto::temporal::history::v1::WorkflowExecutionCancelRequestedEventAttributes;
 use steadfast_proto::temporal::workflowservice::v1::RequestCancelWorkflowExecutionRequest;
+
+/// By the rules of the next version, the cause of a request that gives none.
+const NO_REASON: &str = "no reason was given";
 
 pub(crate) fn apply(
     set: &mut WriteSet<'_>,
@@ -24,8 +28,13 @@ pub(crate) fn apply(
     if !execution.is_open() || execution.run.cancel_requested {
         return Ok(Reply::Done);
     }
+    let mut cause = request.reason.clone();
+    if cause.is_empty() && execution.set.meta.engine_version > ENGINE_VERSION {
+        // The rule of the next version, for tests of upgrades.
+        NO_REASON.clone_into(&mut cause);
+    }
     let attributes = WorkflowExecutionCancelRequestedEventAttributes {
-        cause: request.reason.clone(),
+        cause,
         identity: request.identity.clone(),
         ..WorkflowExecutionCancelRequestedEventAttributes::default()
     };

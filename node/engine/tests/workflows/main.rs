@@ -10,6 +10,7 @@ mod limits;
 mod long_history;
 mod memory;
 mod random_walk;
+mod restored;
 mod starts;
 mod story;
 mod tasks;

@@ -538,6 +538,27 @@ impl Walk {
 }
 
 #[test]
+fn what_the_state_says_holds_together_when_it_is_restored_now_and_then() {
+    for seed in 100..100 + SEEDS {
+        let mut walk = Walk {
+            world: World::new(),
+            state: seed,
+            workflow_tokens: Vec::new(),
+            activity_tokens: Vec::new(),
+        };
+        for step in 0..STEPS {
+            walk.step();
+            if step % 20 == 0 {
+                let histories = walk.world.told();
+                crate::restored::restore(&mut walk.world, &format!("cluster-{step}"));
+                assert_eq!(walk.world.told(), histories, "no history has changed");
+                walk.check();
+            }
+        }
+    }
+}
+
+#[test]
 fn what_the_state_says_holds_together() {
     let mut seen = std::collections::BTreeSet::new();
     for seed in 0..SEEDS {

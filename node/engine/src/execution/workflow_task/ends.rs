@@ -165,12 +165,13 @@ impl Execution<'_, '_> {
         let Some(mut task) = self.run.workflow_task.take() else {
             return Ok(false);
         };
-        let sequence = match &mut task.phase {
-            WorkflowTaskPhase::Scheduled { task } => std::mem::take(task),
-            WorkflowTaskPhase::Started { .. } => std::mem::take(&mut task.returned),
+        let waits = match &mut task.phase {
+            WorkflowTaskPhase::Scheduled { task } => task,
+            WorkflowTaskPhase::Started { .. } => &mut task.returned,
         };
-        let moves = task.sticky && sequence != 0;
+        let moves = task.sticky && *waits != 0;
         if moves {
+            let sequence = std::mem::take(waits);
             self.set.took(&table::MOVED);
             let queue = self.workflow_queue(&task.queue);
             task_queue::remove(self.set, &queue, sequence);

@@ -31,7 +31,7 @@ mod visibility;
 mod worker;
 mod workflow_task;
 
-pub use admin::{Admin, AdminError};
+pub use admin::{Admin, AdminError, BackupStream};
 
 use self::admin::AdminApi;
 use self::forward::ForwardLayer;

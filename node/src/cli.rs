@@ -1,5 +1,6 @@
 //! What a user types: the commands of the one binary, their exit codes and their last words.
 
+pub mod backup;
 pub mod bench;
 pub mod cluster;
 pub mod dev;
@@ -7,6 +8,7 @@ pub mod http_get;
 pub mod inspect;
 pub mod logging;
 pub mod proxy;
+pub mod restore;
 pub mod server;
 
 use crate::config::{self, ConfigError};
@@ -74,6 +76,10 @@ pub enum Command {
     Bench(Box<bench::BenchArgs>),
     /// Reads log and state of a stopped node
     Inspect(inspect::InspectArgs),
+    /// The state of a running cluster, into a folder
+    Backup(backup::BackupArgs),
+    /// The data directories of a new cluster, out of a backup
+    Restore(restore::RestoreArgs),
 }
 
 /// How a command tells its result.
@@ -127,7 +133,9 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
         | Command::Proxy(_)
         | Command::Cluster(_)
         | Command::Bench(_)
-        | Command::Inspect(_) => None,
+        | Command::Inspect(_)
+        | Command::Backup(_)
+        | Command::Restore(_) => None,
     };
     if let Err(error) = logging::start(&cli.global.log_level, cli.global.log_format, label) {
         return end(Err(Failure::Usage(error)));
@@ -140,6 +148,8 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
         Command::Cluster(args) => cluster::run(args),
         Command::Bench(args) => bench::run(*args),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Backup(args) => backup::run(args),
+        Command::Restore(args) => restore::run(&args),
     })
 }
 

@@ -54,8 +54,8 @@ pub enum ConfigError {
         key: String,
     },
     /// A list of members that cannot be used.
-    #[error("--initial-members: {0}; write 1=HOST:PORT,2=HOST:PORT,3=HOST:PORT")]
-    Members(String),
+    #[error("{0}: {1}; write 1=HOST:PORT,2=HOST:PORT,3=HOST:PORT")]
+    Members(&'static str, String),
     /// An option's value fits its form but not the other options.
     #[error("{0}")]
     Contradiction(String),
@@ -206,9 +206,28 @@ pub fn peer_address(text: &str) -> Result<String, String> {
 
 /// The members of a new cluster: node id and Raft address.
 pub fn initial_members(list: &[String]) -> Result<BTreeMap<u64, String>, ConfigError> {
+    let members = member_addresses("--initial-members", list)?;
+    if !matches!(members.len(), 0 | 1 | 3 | 5) {
+        // Even numbers tolerate no more faults than the odd number below them.
+        return Err(ConfigError::Members(
+            "--initial-members",
+            format!("{} members; a cluster begins with 1, 3 or 5", members.len()),
+        ));
+    }
+    Ok(members)
+}
+
+/// An address for some members: ids from 1, nothing twice.
+///
+/// # Errors
+/// [`ConfigError::Members`] names the option.
+pub fn member_addresses(
+    option: &'static str,
+    list: &[String],
+) -> Result<BTreeMap<u64, String>, ConfigError> {
     let mut members = BTreeMap::new();
     for item in list {
-        let wrong = |why: String| ConfigError::Members(format!("`{item}`: {why}"));
+        let wrong = |why: String| ConfigError::Members(option, format!("`{item}`: {why}"));
         let (id, address) = item
             .split_once('=')
             .ok_or_else(|| wrong("no `=` in it".into()))?;
@@ -226,13 +245,6 @@ pub fn initial_members(list: &[String]) -> Result<BTreeMap<u64, String>, ConfigE
         if members.insert(id, address).is_some() {
             return Err(wrong("two members have this id".into()));
         }
-    }
-    if !matches!(members.len(), 0 | 1 | 3 | 5) {
-        // Even numbers tolerate no more faults than the odd number below them.
-        return Err(ConfigError::Members(format!(
-            "{} members; a cluster begins with 1, 3 or 5",
-            members.len()
-        )));
     }
     Ok(members)
 }

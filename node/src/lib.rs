@@ -3,7 +3,8 @@
 //!
 //! Reading order: [`node`] (the order of start and stop), [`shard`] (proposals, apply, reads),
 //! [`matching`], [`timers`], `outbox`, [`queries`] (the leader's duties), [`api`] (the wire),
-//! [`cli`] (what a user types), [`config`] (what may be set), [`http`] (health and metrics).
+//! [`cli`] (what a user types), [`config`] (what may be set), [`http`] (health and metrics),
+//! [`restore`] (a new cluster out of a backup).
 
 pub mod api;
 pub mod cli;
@@ -15,6 +16,7 @@ pub mod matching;
 pub mod node;
 mod outbox;
 pub mod queries;
+pub mod restore;
 pub mod shard;
 pub mod sizes;
 pub mod telemetry;

@@ -1,6 +1,7 @@
 //! A node: its parts, the order in which they start, and the order in which they stop.
 
 mod admin;
+mod backup;
 mod begin;
 mod health;
 
@@ -11,7 +12,7 @@ use crate::http;
 use crate::shard::{Seed, Shard, ShardParts, StateRecord};
 use crate::sizes::Sizes;
 use admin::NodeAdmin;
-use begin::{Beginning, begin, has_its_vote};
+use begin::{Beginning, begin, has_its_vote, knows_its_state};
 use health::NodeHealth;
 use std::collections::BTreeMap;
 use std::io;
@@ -74,6 +75,9 @@ pub struct NodeOptions {
     pub join: String,
     /// What a new cluster begins with.
     pub seed: Seed,
+    /// The newest engine version that it knows, up to the engine's newest; none for that which new
+    /// clusters begin with. Builds of tests know one more.
+    pub engine_version: Option<u32>,
 }
 
 /// Whether the parts of a node have threads of their own.
@@ -147,9 +151,25 @@ pub enum StartError {
     /// The state cannot be used.
     #[error(transparent)]
     State(#[from] StateError),
+    /// A newer program wrote the state, or a much older one.
+    #[error(
+        "the state in the data directory is of engine version {found}, and this program knows \
+         {oldest} to {newest}; start the node with the version of the program that it had"
+    )]
+    EngineVersion {
+        /// The state's.
+        found: u32,
+        /// The oldest known here.
+        oldest: u32,
+        /// The newest known here.
+        newest: u32,
+    },
     /// Raft did not start.
     #[error(transparent)]
     Raft(#[from] steadfast_raft::StartError),
+    /// The state holds nonsense.
+    #[error(transparent)]
+    Engine(#[from] steadfast_engine::Fault),
     /// No threads, or no randomness.
     #[error("the operating system refused: {0}")]
     System(#[from] io::Error),
@@ -233,6 +253,7 @@ impl Node {
         )?;
         let applied = store.applied().is_some();
         has_its_vote(&directory, options.node_id, &recovered, applied)?;
+        let engine_version = knows_its_state(&store, options.engine_version)?;
         threads_end.push(run_keeper(seams.threads, keeper, failed.clone())?);
 
         // 4. The shard, and Raft under it, on a runtime of its own.
@@ -244,6 +265,7 @@ impl Node {
             seed: options.seed.clone(),
             may_block: seams.threads == Threads::Real,
             sizes: seams.sizes,
+            engine_version,
         };
         let (shard, machine, loops) = Shard::new(parts);
         let raft_runtime = match seams.threads {

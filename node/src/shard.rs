@@ -25,6 +25,7 @@ mod record;
 mod reserve;
 mod soundness;
 mod stand;
+mod versions;
 mod watchers;
 
 pub use apply::Machine;
@@ -32,8 +33,10 @@ pub use delivery::Delivery;
 pub use exchange::Exchange;
 pub(crate) use item::{LogItem, decode as decode_item};
 pub use poll::{Poll, Polled};
+pub(crate) use record::stored;
 pub use record::{StateRecord, View};
 pub use steadfast_raft::Leadership;
+pub use versions::RaiseError;
 
 use crate::clock::{Clock, ClusterTime};
 use crate::entropy::Entropy;
@@ -131,6 +134,8 @@ pub struct ShardParts {
     pub may_block: bool,
     /// When marks are due.
     pub sizes: Sizes,
+    /// The newest engine version that this node knows.
+    pub engine_version: u32,
 }
 
 /// The shard. Clones are the same.
@@ -176,6 +181,9 @@ pub(crate) struct Core {
     /// When a leader was last known to be there.
     led_at: std::sync::Mutex<Instant>,
     soundness: soundness::Soundness,
+    /// The newest engine version that this node knows.
+    engine_version: u32,
+    versions: versions::Versions,
     /// Polls end empty.
     ending: CancellationToken,
     /// Everything ends.
@@ -226,6 +234,8 @@ impl Shard {
             failed: watch::Sender::new(None),
             led_at: std::sync::Mutex::new(Instant::now()),
             soundness: soundness::Soundness::default(),
+            engine_version: parts.engine_version,
+            versions: versions::Versions::default(),
             ending: CancellationToken::new(),
             stopped: CancellationToken::new(),
         });
@@ -451,6 +461,30 @@ impl Shard {
     /// Before an orderly end, while calls still end: writes what was applied of late to the files.
     pub async fn rest(&self, within: Duration) {
         mark::rest(&self.core, within).await;
+    }
+
+    /// Takes a mark that holds everything acknowledged before the call, and waits until it is
+    /// durable here; its log index.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub async fn take_mark(&self) -> Result<u64, Unavailable> {
+        mark::take(&self.core).await
+    }
+
+    /// Raises the engine version to `to`, or with 0 as far as all members know; the version then.
+    /// Only the leader can.
+    ///
+    /// # Errors
+    /// [`RaiseError`].
+    pub async fn raise_engine_version(&self, to: u32) -> Result<u32, RaiseError> {
+        self.core.raise_engine_version(to).await
+    }
+
+    /// The newest engine version that a member knows; nothing while it is not heard.
+    #[must_use]
+    pub fn newest_engine_version(&self, member: u64) -> Option<u32> {
+        self.core.newest_engine_version(member)
     }
 
     /// Ends all polls with empty answers; new ones, too. The first step of a node's end.

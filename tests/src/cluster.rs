@@ -31,6 +31,10 @@ pub struct Cluster {
     options: Vec<String>,
     /// Nodes that came later, with the Raft address that each was told to join.
     joined: BTreeMap<u64, String>,
+    /// Data directories that are elsewhere.
+    moved: BTreeMap<u64, PathBuf>,
+    /// More options of one node.
+    own_options: BTreeMap<u64, Vec<String>>,
 }
 
 const READY: Duration = Duration::from_secs(30);
@@ -65,6 +69,8 @@ impl Cluster {
             nodes: BTreeMap::new(),
             options,
             joined: BTreeMap::new(),
+            moved: BTreeMap::new(),
+            own_options: BTreeMap::new(),
         };
         for id in 1..=count {
             cluster.restart(id)?;
@@ -99,7 +105,8 @@ impl Cluster {
             .args(["--data-dir".as_ref(), self.data_dir(id).as_os_str()])
             .args(["--grpc-address", &node.grpc, "--raft-address", &node.raft])
             .args(["--http-address", &node.http])
-            .args(&self.options);
+            .args(&self.options)
+            .args(self.own_options.get(&id).into_iter().flatten());
         match self.joined.get(&id) {
             Some(address) => command.args(["--join", address]),
             None => command.args(["--initial-members", &members.join(",")]),
@@ -107,6 +114,23 @@ impl Cluster {
         let program = Program::start(&format!("node {id}"), &mut command)?;
         self.nodes.insert(id, program);
         Ok(())
+    }
+
+    /// From its next start on, a node has this data directory.
+    pub fn move_data_dir(&mut self, id: u64, dir: PathBuf) {
+        self.moved.insert(id, dir);
+    }
+
+    /// From its next start on, a node has these options besides those of all.
+    pub fn set_options(&mut self, id: u64, options: &[&str]) {
+        let options = options.iter().map(|option| (*option).to_owned());
+        self.own_options.insert(id, options.collect());
+    }
+
+    /// The folder in which everything of this cluster lies.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// Starts a new node that joins at the Raft address of node `at`.
@@ -234,7 +258,8 @@ impl Cluster {
     /// A node's data directory.
     #[must_use]
     pub fn data_dir(&self, id: u64) -> PathBuf {
-        self.folder.path().join(format!("node-{id}"))
+        let own = || self.folder.path().join(format!("node-{id}"));
+        self.moved.get(&id).cloned().unwrap_or_else(own)
     }
 
     /// What a running node has printed.

@@ -6,6 +6,7 @@
 
 pub mod client;
 pub mod cluster;
+pub mod command;
 pub mod golden;
 pub mod payments;
 pub mod program;

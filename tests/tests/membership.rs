@@ -1,49 +1,23 @@
 //! A cluster grows, shrinks and hands over while it works, by the commands that an operator types.
 
 use serde_json::Value;
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use steadfast_proto::temporal::workflowservice::v1 as wire;
 use steadfast_tests::Error;
 use steadfast_tests::client::Client;
-use steadfast_tests::cluster::{Cluster, binary};
+use steadfast_tests::cluster::Cluster;
+use steadfast_tests::command::{Answer, steadfast};
 use tokio::time::{Instant, sleep};
 
 const LIMIT: Duration = Duration::from_secs(40);
 
-/// What a command printed, and its exit code.
-#[derive(Debug)]
-struct Answer {
-    out: String,
-    err: String,
-    code: Option<i32>,
-}
-
-impl Answer {
-    fn json(&self) -> Result<Value, Error> {
-        serde_json::from_str(&self.out)
-            .map_err(|error| Error::Program(format!("{error}: {} {}", self.out, self.err)))
-    }
-}
-
 /// `steadfast cluster …`, asked at one node.
 async fn steadfast_cluster(cluster: &Cluster, at: u64, args: &[&str]) -> Result<Answer, Error> {
-    let mut command = Command::new(binary()?);
-    command
-        .arg("cluster")
-        .args(args)
-        .args(["--address", &cluster.addresses(at).grpc]);
-    let output = tokio::task::spawn_blocking(move || command.output())
-        .await
-        .map_err(|error| Error::Program(error.to_string()))?
-        .map_err(|error| Error::Io("steadfast cluster".into(), error))?;
-    Ok(Answer {
-        out: String::from_utf8_lossy(&output.stdout).into_owned(),
-        err: String::from_utf8_lossy(&output.stderr).into_owned(),
-        code: output.status.code(),
-    })
+    let address = &cluster.addresses(at).grpc;
+    let all = [&["cluster"], args, &["--address", address]].concat();
+    steadfast(&all).await
 }
 
 /// Repeats a command until it succeeds: a change may meet another or an election.

@@ -30,6 +30,7 @@ mod node;
 mod peer;
 mod propose;
 mod read_index;
+mod restore;
 mod snapshot_receive;
 mod snapshot_send;
 mod state_machine;
@@ -52,6 +53,7 @@ pub use node::{PeerProgress, Progress, RaftNode, StartError};
 pub use peer::{NodeId, Peer};
 pub use propose::{MAX_PROPOSAL_BYTES, ProposeError, Proposed};
 pub use read_index::ReadError;
+pub use restore::{RestoredLog, restored_log};
 pub use steadfast_storage::log::Position;
 pub use transport::{Lane, LinkError, Transport, Wire};
 

@@ -305,7 +305,7 @@ async fn by_token(
     namespace: &str,
 ) -> Result<ActivityTarget, Status> {
     let named = api.named(namespace).await?;
-    match token::read_task(&std::mem::take(token))? {
+    match token::read_task(&std::mem::take(token), &api.shard.view())? {
         AnyTask::Task(
             token @ TaskToken {
                 kind: TaskKind::Activity,

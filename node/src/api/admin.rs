@@ -9,6 +9,7 @@ use steadfast_engine::read::{namespace, resolve};
 use steadfast_proto::internal::admin::v1 as wire;
 use steadfast_proto::internal::admin::v1::admin_service_server::AdminService;
 use steadfast_proto::temporal::common::v1::WorkflowExecution;
+use tonic::codegen::BoxStream;
 use tonic::{Request, Response, Status};
 
 /// What the node behind the service knows and can change of the cluster.
@@ -36,9 +37,27 @@ pub trait Admin: std::fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// A line for the operator.
     async fn transfer_leader(&self, to: u64) -> Result<(), AdminError>;
+    /// Raises the engine version; 0 means as far as all members know. The version in force then.
+    ///
+    /// # Errors
+    /// A line for the operator.
+    async fn raise_engine_version(&self, to: u32) -> Result<u32, AdminError>;
+    /// Takes a mark that holds everything acknowledged so far; its log index.
+    ///
+    /// # Errors
+    /// A line for the operator.
+    async fn take_mark(&self) -> Result<u64, AdminError>;
+    /// Streams the files of a mark at `index` or later, at so many bytes a second (0: the default).
+    ///
+    /// # Errors
+    /// A line for the operator.
+    async fn back_up(&self, index: u64, bytes_per_second: u64) -> Result<BackupStream, AdminError>;
     /// The digests of this node's newest complete marks.
     fn digests(&self) -> Vec<wire::MarkDigest>;
 }
+
+/// The parts of a backup.
+pub type BackupStream = BoxStream<wire::BackupPart>;
 
 /// Why an operator's wish was not fulfilled.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -49,6 +68,9 @@ pub enum AdminError {
     /// The wish makes no sense now.
     #[error("{0}")]
     Refused(String),
+    /// Another such wish is being fulfilled.
+    #[error("{0}")]
+    Busy(String),
     /// It may or may not have happened.
     #[error("{0}")]
     Unknown(String),
@@ -58,6 +80,7 @@ fn failed(error: AdminError) -> Status {
     let message = error.to_string();
     match error {
         AdminError::NotLeader(_) | AdminError::Refused(_) => Status::failed_precondition(message),
+        AdminError::Busy(_) => Status::resource_exhausted(message),
         AdminError::Unknown(_) => Status::unavailable(message),
     }
 }
@@ -120,6 +143,34 @@ impl AdminService for AdminApi {
             .await
             .map_err(failed)?;
         Ok(Response::new(wire::TransferLeaderResponse {}))
+    }
+
+    async fn raise_engine_version(
+        &self,
+        request: Request<wire::RaiseEngineVersionRequest>,
+    ) -> Result<Response<wire::RaiseEngineVersionResponse>, Status> {
+        let to = request.into_inner().to;
+        let engine_version = self.admin.raise_engine_version(to).await.map_err(failed)?;
+        Ok(Response::new(wire::RaiseEngineVersionResponse {
+            engine_version,
+        }))
+    }
+
+    async fn take_mark(
+        &self,
+        _: Request<wire::TakeMarkRequest>,
+    ) -> Result<Response<wire::TakeMarkResponse>, Status> {
+        let index = self.admin.take_mark().await.map_err(failed)?;
+        Ok(Response::new(wire::TakeMarkResponse { index }))
+    }
+
+    async fn backup(
+        &self,
+        request: Request<wire::BackupRequest>,
+    ) -> Result<Response<BackupStream>, Status> {
+        let request = request.into_inner();
+        let backed_up = self.admin.back_up(request.index, request.bytes_per_second);
+        Ok(Response::new(backed_up.await.map_err(failed)?))
     }
 
     async fn digest(

@@ -1,7 +1,7 @@
 //! Polls' answers, built from the state and an assigned task.
 
 use super::status::fault;
-use super::token::{self, HistoryToken, QueryToken};
+use super::token::{self, ClusterDigest, HistoryToken, QueryToken};
 use crate::matching::Matching;
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -72,8 +72,9 @@ pub(crate) fn workflow_task(
         None => (history::joined(page.events, &task.tail), Bytes::new()),
     };
     let backlog_count_hint = backlog_hint(tables, &run, matching)?;
+    let cluster = ClusterDigest::of(tables).map_err(|broken| fault(&broken))?;
     Ok(Some(wire::PollWorkflowTaskQueueResponse {
-        task_token: token::task(&task.token),
+        task_token: token::task(&task.token, cluster),
         workflow_execution: Some(execution(&run)),
         workflow_type: Some(common::WorkflowType {
             name: task.workflow_type.clone(),
@@ -183,6 +184,7 @@ pub(crate) fn activity_task(
     let Some(namespace) = namespace::by_number(tables, reference.namespace).map_err(broken)? else {
         return Ok(None);
     };
+    let cluster = ClusterDigest::of(tables).map_err(broken)?;
     let scheduled = &activity.scheduled;
     let workflow_priority = run
         .priority
@@ -190,7 +192,7 @@ pub(crate) fn activity_task(
         .map(|priority| &priority.0)
         .filter(|_| merge_priority);
     Ok(Some(wire::PollActivityTaskQueueResponse {
-        task_token: token::task(&task.token),
+        task_token: token::task(&task.token, cluster),
         workflow_namespace: namespace.name.clone(),
         workflow_type: Some(common::WorkflowType {
             name: run.workflow_type.clone(),

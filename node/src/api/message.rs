@@ -148,7 +148,7 @@ pub(crate) async fn respond_query_task_completed(
     let request = request.into_inner();
     let expired = || not_found("query task not found, or already expired");
     let named = api.named(&request.namespace).await?;
-    let token = match token::read_task(&request.task_token)? {
+    let token = match token::read_task(&request.task_token, &api.shard.view())? {
         AnyTask::Query(token) => token,
         AnyTask::Task(_) => return Err(expired()),
     };

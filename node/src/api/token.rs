@@ -1,11 +1,14 @@
 //! Tokens that clients carry for us: task tokens and page tokens. Opaque to them, versioned, and
 //! anything else that comes in their place is an INVALID_ARGUMENT.
 
+use super::status::{fault, not_found};
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use steadfast_engine::id::NamespaceNumber;
 use steadfast_engine::mutation::TaskToken;
+use steadfast_engine::read::namespace;
+use steadfast_engine::{Fault, Tables};
 use tonic::Status;
 
 /// Kinds of token, each with its version: the first byte.
@@ -16,6 +19,8 @@ const LIST: u8 = 0x41;
 const NAMESPACES: u8 = 0x51;
 /// Tokens hold ids of at most 1,000 bytes each and a few numbers.
 const BYTES_MAX: u64 = 8 * 1024;
+/// What a worker hears that had the task from a cluster before it was restored from a backup.
+const OTHER_CLUSTER: &str = "the task is of another cluster: this one was restored from a backup";
 
 /// Names a query that was handed out on its own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,9 +60,23 @@ pub(crate) enum AnyTask {
     Query(QueryToken),
 }
 
+/// Whose task a token is of: a short digest of the cluster's id. A cluster that was restored from a
+/// backup hands out other tokens than the one it was made from, so that a worker of the old one
+/// cannot answer for a task of the new one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ClusterDigest(u32);
+
+impl ClusterDigest {
+    /// Of the cluster whose state this is.
+    pub(crate) fn of(tables: &dyn Tables) -> Result<Self, Fault> {
+        let meta = namespace::meta(tables)?;
+        Ok(Self(crc32fast::hash(meta.cluster_id.as_bytes())))
+    }
+}
+
 /// Encodes a task token.
-pub(crate) fn task(token: &TaskToken) -> Bytes {
-    encode(TASK, token)
+pub(crate) fn task(token: &TaskToken, cluster: ClusterDigest) -> Bytes {
+    encode(TASK, &(cluster, token))
 }
 
 /// Encodes a query token.
@@ -80,14 +99,24 @@ pub(crate) fn namespaces(last: NamespaceNumber) -> Bytes {
     encode(NAMESPACES, &last)
 }
 
-/// Decodes what a worker sends as a task token.
-pub(crate) fn read_task(bytes: &[u8]) -> Result<AnyTask, Status> {
+/// Decodes what a worker sends as a task token; it must be of this cluster.
+pub(crate) fn read_task(bytes: &[u8], tables: &dyn Tables) -> Result<AnyTask, Status> {
+    let (task, of) = read_any_task(bytes)?;
+    let own = ClusterDigest::of(tables).map_err(|broken| fault(&broken))?;
+    match of {
+        Some(of) if of != own => Err(not_found(OTHER_CLUSTER)),
+        Some(_) | None => Ok(task),
+    }
+}
+
+/// As [`read_task`], of whatever cluster; a query's token names none, for it is one process's.
+pub(crate) fn read_any_task(bytes: &[u8]) -> Result<(AnyTask, Option<ClusterDigest>), Status> {
     if bytes.is_empty() {
         return Err(Status::invalid_argument("Task token not set on request."));
     }
     decode(TASK, bytes)
-        .map(AnyTask::Task)
-        .or_else(|| decode(QUERY, bytes).map(AnyTask::Query))
+        .map(|(cluster, token)| (AnyTask::Task(token), Some(cluster)))
+        .or_else(|| decode(QUERY, bytes).map(|token| (AnyTask::Query(token), None)))
         .ok_or_else(|| Status::invalid_argument("Error deserializing task token."))
 }
 
@@ -169,15 +198,17 @@ mod tests {
             attempt: 2,
             claim: 7,
         };
-        let bytes = task(&token);
-        assert_eq!(read_task(&bytes).unwrap(), AnyTask::Task(token));
+        let cluster = ClusterDigest(7);
+        let bytes = task(&token, cluster);
+        let read = read_any_task(&bytes).unwrap();
+        assert_eq!(read, (AnyTask::Task(token), Some(cluster)));
         let query_token = QueryToken {
             namespace: NamespaceNumber(3),
             id: "q".to_owned(),
         };
         assert_eq!(
-            read_task(&query(&query_token)).unwrap(),
-            AnyTask::Query(query_token)
+            read_any_task(&query(&query_token)).unwrap(),
+            (AnyTask::Query(query_token), None)
         );
         for garbage in [
             &b"garbage"[..],
@@ -187,15 +218,15 @@ mod tests {
             b"\x31\0",
         ] {
             assert_eq!(
-                read_task(garbage).unwrap_err().message(),
+                read_any_task(garbage).unwrap_err().message(),
                 "Error deserializing task token."
             );
         }
         let mut longer = bytes.to_vec();
         longer.push(0);
-        assert!(read_task(&longer).is_err());
+        assert!(read_any_task(&longer).is_err());
         assert_eq!(
-            read_task(b"").unwrap_err().message(),
+            read_any_task(b"").unwrap_err().message(),
             "Task token not set on request."
         );
         assert_eq!(

@@ -160,7 +160,7 @@ async fn workflow_token(
     namespace: &str,
 ) -> Result<TaskToken, Status> {
     let named = api.named(namespace).await?;
-    match token::read_task(&std::mem::take(token))? {
+    match token::read_task(&std::mem::take(token), &api.shard.view())? {
         AnyTask::Task(
             token @ TaskToken {
                 kind: TaskKind::Workflow,

@@ -45,6 +45,8 @@ pub enum Action {
     Remove(MemberArgs),
     /// Hands leadership to a voter
     TransferLeader(TransferArgs),
+    /// Lets the nodes go on by the rules of a newer version, once all of them run it; never back
+    RaiseEngineVersion(RaiseArgs),
     /// Compares the digests of the nodes' states
     Digest,
 }
@@ -80,6 +82,15 @@ pub struct TransferArgs {
     pub to: Option<u64>,
 }
 
+/// The next engine version.
+#[derive(Debug, Clone, clap::Args)]
+pub struct RaiseArgs {
+    /// The version; without it the newest that all members know
+    #[arg(long, env = "STEADFAST_TO", value_name = "VERSION",
+          value_parser = clap::value_parser!(u32).range(1..))]
+    pub to: Option<u32>,
+}
+
 /// The shape of `cluster status --output json`.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct StatusAnswer {
@@ -89,6 +100,8 @@ pub struct StatusAnswer {
     pub leader: u64,
     /// Raft's term.
     pub term: u64,
+    /// The rules by which entries are applied.
+    pub engine_version: u32,
     /// The members.
     pub nodes: Vec<NodeAnswer>,
 }
@@ -108,9 +121,11 @@ pub struct NodeAnswer {
     pub reachable: bool,
     /// The program's version.
     pub version: String,
+    /// The newest engine version that it knows.
+    pub newest_engine_version: u32,
 }
 
-type Admin = AdminServiceClient<Channel>;
+pub(crate) type Admin = AdminServiceClient<Channel>;
 
 /// Runs one action.
 pub fn run(args: ClusterArgs) -> Result<(), Failure> {
@@ -118,7 +133,7 @@ pub fn run(args: ClusterArgs) -> Result<(), Failure> {
 }
 
 async fn act(args: ClusterArgs) -> Result<(), Failure> {
-    let (mut near, status) = first_that_answers(&args.address).await?;
+    let (mut near, status) = ask_any(&args.address).await?;
     match args.action {
         Action::Status => show_status(complete(status).await, args.output),
         Action::Members => show_members(&status, args.output),
@@ -157,6 +172,19 @@ async fn act(args: ClusterArgs) -> Result<(), Failure> {
                 args.output,
                 &format!("node {member} is no member any more; its process ends by itself"),
                 &serde_json::json!({"id": member, "removed": true}),
+            )
+        }
+        Action::RaiseEngineVersion(RaiseArgs { to }) => {
+            let to = to.unwrap_or(0);
+            let mut leader = leader_of(&mut near, &status).await?;
+            let request = admin::RaiseEngineVersionRequest { to };
+            let version = change(leader.raise_engine_version(request))
+                .await?
+                .engine_version;
+            done(
+                args.output,
+                &format!("the engine version is {version}"),
+                &serde_json::json!({"engine_version": version}),
             )
         }
         Action::TransferLeader(TransferArgs { to }) => {
@@ -201,7 +229,8 @@ async fn ask(address: &str) -> Result<(Admin, admin::StatusResponse), Failure> {
     }
 }
 
-async fn first_that_answers(
+/// The first of these nodes that answers, and what it says of the cluster.
+pub(crate) async fn ask_any(
     addresses: &[String],
 ) -> Result<(Admin, admin::StatusResponse), Failure> {
     let mut last = Failure::Usage("no --address".into());
@@ -214,7 +243,11 @@ async fn first_that_answers(
     Err(last)
 }
 
-async fn leader_of(near: &mut Admin, status: &admin::StatusResponse) -> Result<Admin, Failure> {
+/// The leader, which another node names.
+pub(crate) async fn leader_of(
+    near: &mut Admin,
+    status: &admin::StatusResponse,
+) -> Result<Admin, Failure> {
     if status.leader == status.node_id {
         return Ok(near.clone());
     }
@@ -268,6 +301,7 @@ async fn complete(mut status: admin::StatusResponse) -> StatusAnswer {
             committed: own.committed,
             reachable,
             version: own.version,
+            newest_engine_version: own.newest_engine_version,
         });
     }
     nodes.sort_by_key(|node| node.id);
@@ -275,6 +309,7 @@ async fn complete(mut status: admin::StatusResponse) -> StatusAnswer {
         cluster_id: status.cluster_id,
         leader: status.leader,
         term: status.term,
+        engine_version: status.engine_version,
         nodes,
     }
 }
@@ -289,15 +324,20 @@ fn show_status(answer: StatusAnswer, output: Output) -> Result<(), Failure> {
         id => format!("leader {id}"),
     };
     say(&format!(
-        "cluster {}  {leader}  term {}",
-        answer.cluster_id, answer.term
+        "cluster {}  {leader}  term {}  engine version {}",
+        answer.cluster_id, answer.term, answer.engine_version
     ));
-    say("node  role       applied   committed  reachable  version");
+    say("node  role       applied   committed  reachable  version  engine up to");
     for node in answer.nodes {
         let reachable = if node.reachable { "yes" } else { "no" };
         say(&format!(
-            "{:<4}  {:<9}  {:<8}  {:<9}  {reachable:<9}  {}",
-            node.id, node.role, node.applied, node.committed, node.version
+            "{:<4}  {:<9}  {:<8}  {:<9}  {reachable:<9}  {:<7}  {}",
+            node.id,
+            node.role,
+            node.applied,
+            node.committed,
+            node.version,
+            node.newest_engine_version
         ));
     }
     Ok(())
@@ -434,6 +474,7 @@ mod tests {
             cluster_id: "c".into(),
             leader: 1,
             term: 2,
+            engine_version: 1,
             nodes: vec![NodeAnswer {
                 id: 1,
                 role: "leader".into(),
@@ -441,13 +482,14 @@ mod tests {
                 committed: 3,
                 reachable: true,
                 version: "0.1.0".into(),
+                newest_engine_version: 2,
             }],
         };
         let want = serde_json::json!({
-            "cluster_id": "c", "leader": 1, "term": 2,
+            "cluster_id": "c", "leader": 1, "term": 2, "engine_version": 1,
             "nodes": [{
                 "id": 1, "role": "leader", "applied": 3, "committed": 3, "reachable": true,
-                "version": "0.1.0",
+                "version": "0.1.0", "newest_engine_version": 2,
             }],
         });
         assert_eq!(serde_json::to_value(&answer).unwrap(), want);

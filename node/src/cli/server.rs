@@ -7,6 +7,7 @@ use crate::shard::Seed;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
+use steadfast_engine::{NEWEST_ENGINE_VERSION, OLDEST_ENGINE_VERSION};
 use tokio::time::timeout;
 
 /// A node that was asked to end is gone within ten seconds (design D11).
@@ -70,6 +71,11 @@ pub struct ServerArgs {
     /// What a new cluster begins with
     #[command(flatten)]
     pub seed: SeedArgs,
+    /// The newest engine version that this node knows: tests of upgrades play an older program
+    #[arg(long, hide = true, env = "STEADFAST_TEST_ENGINE_VERSION",
+          value_parser = clap::value_parser!(u32)
+              .range(i64::from(OLDEST_ENGINE_VERSION)..=i64::from(NEWEST_ENGINE_VERSION)))]
+    pub test_engine_version: Option<u32>,
     /// The `steadfast dev` process that this node must not outlive
     #[arg(long, hide = true)]
     pub dev_parent: Option<u32>,
@@ -198,7 +204,8 @@ fn others_reach(address: &str) -> bool {
     port != 0 && host != "0.0.0.0" && host != "[::]"
 }
 
-fn on_host_of(address: &str, listens: &str) -> String {
+/// The port of `listens` on the host of `address`.
+pub(crate) fn on_host_of(address: &str, listens: &str) -> String {
     match (
         config::host_and_port(address),
         config::host_and_port(listens),
@@ -301,6 +308,7 @@ fn node_options(args: ServerArgs, identity: Identity) -> NodeOptions {
             config: args.seed.dynamic_config_value,
             search_attributes: args.seed.search_attribute,
         },
+        engine_version: args.test_engine_version,
     }
 }
 

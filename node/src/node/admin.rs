@@ -1,7 +1,8 @@
 //! What operators ask of a node.
 
-use crate::api::{Admin, AdminError};
-use crate::shard::Shard;
+use super::backup::Backups;
+use crate::api::{Admin, AdminError, BackupStream};
+use crate::shard::{RaiseError, Shard, Unavailable};
 use std::time::Duration;
 use steadfast_engine::read::namespace;
 use steadfast_proto::internal::admin::v1 as wire;
@@ -16,14 +17,41 @@ pub(super) struct NodeAdmin {
     cluster_name: String,
     shard: Shard,
     raft: RaftNode,
+    backups: Backups,
 }
 
 impl NodeAdmin {
     pub(super) fn new(cluster_name: String, shard: Shard, raft: RaftNode) -> Self {
         Self {
+            backups: Backups::new(shard.clone(), raft.id(), cluster_name.clone()),
             cluster_name,
             shard,
             raft,
+        }
+    }
+
+    /// Refuses what only the leader can do.
+    fn leads(&self) -> Result<(), AdminError> {
+        if self.raft.leadership().borrow().is_leader {
+            return Ok(());
+        }
+        Err(AdminError::NotLeader(
+            self.shard.leader_grpc_address().unwrap_or_default(),
+        ))
+    }
+
+    fn unavailable(&self, why: Unavailable) -> AdminError {
+        match why {
+            Unavailable::NotLeader => {
+                AdminError::NotLeader(self.shard.leader_grpc_address().unwrap_or_default())
+            }
+            Unavailable::NoLeader
+            | Unavailable::Unknown
+            | Unavailable::Overloaded
+            | Unavailable::DiskLow
+            | Unavailable::StatesDiffer
+            | Unavailable::Stopping
+            | Unavailable::DeadlineExceeded => AdminError::Unknown(why.to_string()),
         }
     }
 
@@ -49,6 +77,10 @@ impl NodeAdmin {
             committed: progress.committed.unwrap_or_default(),
             reachable: true,
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            newest_engine_version: self
+                .shard
+                .newest_engine_version(self.raft.id())
+                .unwrap_or_default(),
         }
     }
 }
@@ -90,14 +122,17 @@ impl Admin for NodeAdmin {
                 committed: 0,
                 reachable: peer.last_contact.is_some_and(|ago| ago < REACHABLE),
                 version: String::new(),
+                newest_engine_version: self
+                    .shard
+                    .newest_engine_version(peer.id)
+                    .unwrap_or_default(),
             });
         }
         nodes.sort_by_key(|node| node.member.as_ref().map(|member| member.id));
-        let cluster_id = namespace::meta(&self.shard.view())
-            .map(|meta| meta.cluster_id)
-            .unwrap_or_default();
+        let meta = namespace::meta(&self.shard.view()).unwrap_or_default();
         wire::StatusResponse {
-            cluster_id,
+            cluster_id: meta.cluster_id,
+            engine_version: meta.engine_version,
             cluster_name: self.cluster_name.clone(),
             node_id: self.raft.id(),
             leader,
@@ -107,11 +142,7 @@ impl Admin for NodeAdmin {
     }
 
     async fn add_member(&self, member: wire::Member) -> Result<(), AdminError> {
-        if !self.raft.leadership().borrow().is_leader {
-            return Err(AdminError::NotLeader(
-                self.shard.leader_grpc_address().unwrap_or_default(),
-            ));
-        }
+        self.leads()?;
         self.raft
             .add_learner_at(member.id, &member.raft_address)
             .await
@@ -133,11 +164,7 @@ impl Admin for NodeAdmin {
     }
 
     async fn transfer_leader(&self, to: u64) -> Result<(), AdminError> {
-        if !self.raft.leadership().borrow().is_leader {
-            return Err(AdminError::NotLeader(
-                self.shard.leader_grpc_address().unwrap_or_default(),
-            ));
-        }
+        self.leads()?;
         if to != 0 && !self.raft.members().voters.contains(&to) {
             return Err(AdminError::Refused(format!(
                 "node {to} is no voter; see `steadfast cluster status`"
@@ -153,6 +180,29 @@ impl Admin for NodeAdmin {
         Err(AdminError::Refused(
             "no other node took over in time".to_owned(),
         ))
+    }
+
+    async fn raise_engine_version(&self, to: u32) -> Result<u32, AdminError> {
+        self.leads()?;
+        match self.shard.raise_engine_version(to).await {
+            Ok(version) => Ok(version),
+            Err(RaiseError::Unavailable(why)) => Err(self.unavailable(why)),
+            Err(
+                error @ (RaiseError::Refused(_) | RaiseError::Engine(_) | RaiseError::Fault(_)),
+            ) => Err(AdminError::Refused(error.to_string())),
+        }
+    }
+
+    async fn take_mark(&self) -> Result<u64, AdminError> {
+        self.leads()?;
+        self.shard
+            .take_mark()
+            .await
+            .map_err(|why| self.unavailable(why))
+    }
+
+    async fn back_up(&self, index: u64, bytes_per_second: u64) -> Result<BackupStream, AdminError> {
+        self.backups.begin(index, bytes_per_second).await
     }
 
     fn digests(&self) -> Vec<wire::MarkDigest> {

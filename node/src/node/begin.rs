@@ -1,11 +1,15 @@
 //! How a node's life begins: with the log that it had, or as part of a cluster.
 
-use super::told;
+use super::{StartError, told};
+use crate::shard::{StateRecord, View};
 use std::collections::BTreeMap;
 use std::time::Duration;
+use steadfast_engine::read::namespace;
+use steadfast_engine::{ENGINE_VERSION, OLDEST_ENGINE_VERSION};
 use steadfast_raft::{BootstrapError, RaftNode};
 use steadfast_storage::directory::{Directory, DirectoryError, LogMarker};
 use steadfast_storage::log::{Log, Recovered};
+use steadfast_storage::state::StateStore;
 use tokio::sync::watch;
 
 /// Between looks whether a new log holds something.
@@ -28,6 +32,27 @@ pub(super) fn has_its_vote(
         return Err(directory.log_lost(node_id));
     }
     Ok(())
+}
+
+/// Refuses a state whose rules this program does not know; the newest version that it knows.
+///
+/// # Errors
+/// [`StartError::EngineVersion`], [`StartError::Engine`].
+pub(super) fn knows_its_state(
+    store: &StateStore<StateRecord>,
+    newest: Option<u32>,
+) -> Result<u32, StartError> {
+    let (oldest, newest) = (OLDEST_ENGINE_VERSION, newest.unwrap_or(ENGINE_VERSION));
+    let found = namespace::meta(&View::of(store))?.engine_version;
+    // 0 before the bootstrap.
+    if found != 0 && !(oldest..=newest).contains(&found) {
+        return Err(StartError::EngineVersion {
+            found,
+            oldest,
+            newest,
+        });
+    }
+    Ok(newest)
 }
 
 /// What a new node does to become part of a cluster.

@@ -11,6 +11,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use steadfast_engine::id::RunRef;
 use steadfast_engine::mutation::{ActivityTarget, Proposed};
+use steadfast_engine::read::namespace;
 use steadfast_engine::tables::Changes;
 use steadfast_engine::tables::keys::message_key;
 use steadfast_engine::{Applied, Effect, Mutation, Record, Refusal, Tables};
@@ -88,6 +89,9 @@ impl Machine {
             mutation = ?proposed.mutation,
             "applied"
         );
+        if let Mutation::RaiseEngineVersion(version) = *proposed.mutation {
+            known(core, version)?;
+        }
         let view = core.view();
         let caught = catch_unwind(AssertUnwindSafe(|| {
             steadfast_engine::apply(&view, proposed)
@@ -126,6 +130,18 @@ impl Machine {
         }
         Ok(())
     }
+}
+
+/// A node must not apply entries by rules that it does not know.
+fn known(core: &Core, version: u32) -> Result<(), Fault> {
+    if version <= core.engine_version {
+        return Ok(());
+    }
+    Err(Fault::new(format!(
+        "the cluster goes on by engine version {version}, and this program knows versions up to \
+         {}; start this node with a newer program",
+        core.engine_version
+    )))
 }
 
 /// Nothing was changed; the run is set aside, so that one bug does not stop a cluster.
@@ -264,6 +280,8 @@ impl StateMachine for Machine {
         let staged = stage.0.finish().map_err(Fault::new)?;
         store.install(staged).map_err(Fault::new)?;
         self.membership = store.meta();
+        let meta = namespace::meta(&self.core.view()).map_err(Fault::new)?;
+        known(&self.core, meta.engine_version)?;
         self.core
             .applied
             .send_replace(store.applied().map_or(0, |position| position.index));

@@ -28,6 +28,8 @@ struct Status {
     returned: Vec<TaskToken>,
     /// The node whose files are wanted, for the state here is not the majority's; 0 for none.
     rebuild_from: u64,
+    /// The newest engine version that it knows.
+    engine_version: u32,
 }
 
 /// The shard's side of the exchange. Weak: Raft, which the shard holds, holds this.
@@ -60,6 +62,7 @@ impl StatusExchange for Exchange {
                 .collect(),
             returned: core.deliveries.returned(),
             rebuild_from: core.rebuild_from(),
+            engine_version: core.engine_version,
         };
         loop {
             match codec::encode(&status, STATUS_BYTES) {
@@ -96,6 +99,7 @@ impl StatusExchange for Exchange {
         core.time.set_voters(&core.voters());
         core.time.heard(from, status.wall);
         core.time.tell_offset();
+        core.versions.told(from, status.engine_version);
         if status.leads {
             core.leader_heard();
         }

@@ -1,11 +1,13 @@
 //! Marks, what follows from a durable one, and room on the disk.
 
-use super::Core;
+use super::{Core, Unavailable};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
 const LOOK: Duration = Duration::from_millis(250);
+/// A mark that is asked for is durable here within this, or the disk is too slow for a backup.
+const TAKEN_WITHIN: Duration = Duration::from_secs(60);
 /// Between looks at the disk.
 const DISK_LOOK: Duration = Duration::from_secs(1);
 /// And while it is nearly full.
@@ -24,6 +26,26 @@ pub(super) async fn propose(core: &Core) {
             core.propose_mark();
             marked = Instant::now();
         }
+    }
+}
+
+/// A mark for a backup: it holds everything that was acknowledged before the call.
+pub(super) async fn take(core: &Core) -> Result<u64, Unavailable> {
+    let before = core.read().await?.applied();
+    let mut durable = core.store.durable();
+    if !core.store.room().await {
+        return Err(Unavailable::Stopping);
+    }
+    core.propose_mark();
+    let marked = durable.wait_for(|durable| {
+        durable
+            .position
+            .is_some_and(|position| position.index > before)
+    });
+    match timeout(TAKEN_WITHIN, marked).await {
+        Ok(Ok(durable)) => Ok(durable.position.map_or(0, |position| position.index)),
+        Ok(Err(_)) => Err(Unavailable::Stopping),
+        Err(_) => Err(Unavailable::Unknown),
     }
 }
 

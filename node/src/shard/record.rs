@@ -65,7 +65,7 @@ impl state::Record for StateRecord {
 }
 
 /// What the store takes for a mutation's changes.
-pub(super) fn stored(changes: Changes) -> Vec<(Key, Option<Arc<StateRecord>>)> {
+pub(crate) fn stored(changes: Changes) -> Vec<(Key, Option<Arc<StateRecord>>)> {
     changes
         .into_iter()
         .map(|(key, change)| (key, change.map(|record| Arc::new(StateRecord(record)))))
@@ -77,6 +77,11 @@ pub(super) fn stored(changes: Changes) -> Vec<(Key, Option<Arc<StateRecord>>)> {
 pub struct View(pub(super) state::View<StateRecord>);
 
 impl View {
+    /// Of a store that no shard has.
+    pub(crate) fn of(store: &state::StateStore<StateRecord>) -> Self {
+        Self(store.view())
+    }
+
     /// Index of the last log entry that the view contains; 0 before the first.
     #[must_use]
     pub fn applied(&self) -> u64 {

@@ -141,9 +141,9 @@ pub(super) fn task_token(response: &Response<Whole>) -> Option<TaskToken> {
         return None;
     }
     let length = usize::try_from(prost::encoding::decode_varint(&mut rest).ok()?).ok()?;
-    match token::read_task(rest.get(..length)?) {
-        Ok(AnyTask::Task(token)) => Some(token),
-        Ok(AnyTask::Query(_)) | Err(_) => None,
+    match token::read_any_task(rest.get(..length)?) {
+        Ok((AnyTask::Task(token), _)) => Some(token),
+        Ok((AnyTask::Query(_), _)) | Err(_) => None,
     }
 }
 

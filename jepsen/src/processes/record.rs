@@ -4,11 +4,12 @@ use super::fault::Fault;
 use super::nemesis::{Event, Failure};
 use super::run::{Order, checked};
 use super::switch::Counts;
+use super::watch::Leadership;
 use super::{Trouble, io, timeline};
 use crate::evidence::{Evidence, Violation};
 use crate::operation::{Operation, Outcome};
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
@@ -33,8 +34,8 @@ pub(super) struct Record {
     pub(super) violations: Vec<Violation>,
     trouble: Option<String>,
     pub(super) valid: Valid,
-    /// Who led in each term, since when.
-    pub(super) terms: BTreeMap<u64, (Duration, BTreeSet<u64>)>,
+    /// Since when each leadership was known.
+    pub(super) leaderships: BTreeMap<Leadership, Duration>,
     pub(super) packets: Option<Counts>,
     counts: BTreeMap<String, [u64; 3]>,
     faults: BTreeMap<String, u32>,
@@ -88,7 +89,7 @@ impl Record {
             violations: Vec::new(),
             trouble: None,
             valid: Valid::Unknown,
-            terms: BTreeMap::new(),
+            leaderships: BTreeMap::new(),
             packets: None,
             counts: BTreeMap::new(),
             faults: BTreeMap::new(),
@@ -151,8 +152,8 @@ impl Record {
         let mut lines = vec![
             format!("faults: {}", faults.join(", ")),
             format!(
-                "operations: {good} acknowledged, {refused} refused, {unknown} unknown; {} terms",
-                self.terms.len()
+                "operations: {good} acknowledged, {refused} refused, {unknown} unknown; {} leaderships",
+                self.leaderships.len()
             ),
         ];
         let missed = self.missed();
@@ -190,9 +191,9 @@ impl Record {
             let counts = json!({"acknowledged": good, "refused": refused, "unknown": unknown});
             (kind.clone(), counts)
         });
-        let terms = self.terms.iter().map(|(term, (at, nodes))| {
-            json!({"term": term, "since_s": at.as_secs_f64(), "leaders": nodes})
-        });
+        let leaderships = self.leaderships.iter().map(
+            |((term, node), at)| json!({"term": term, "node": node, "since_s": at.as_secs_f64()}),
+        );
         json!({
             "valid": match self.valid {
                 Valid::True => json!(true),
@@ -210,7 +211,7 @@ impl Record {
             "did_not_happen": self.missed(),
             "not_possible": self.skipped,
             "operations": counts.collect::<serde_json::Map<_, _>>(),
-            "terms": terms.collect::<Vec<_>>(),
+            "leaderships": leaderships.collect::<Vec<_>>(),
             "packets": self.packets.map(|it| json!({"passed": it.passed, "lost": it.lost, "reset": it.reset})),
         })
     }
@@ -251,7 +252,7 @@ impl Record {
         write("command.txt", &format!("{}\n", self.order.command))?;
         write(
             "timeline.html",
-            &timeline::draw(evidence, events, &self.terms),
+            &timeline::draw(evidence, events, &self.leaderships),
         )
     }
 }

@@ -221,22 +221,9 @@ async fn liveness(nemesis: &mut Nemesis) -> Result<(), Failure> {
 fn gather(nemesis: &Nemesis, evidence: &mut Evidence, record: &mut Record, logs: &std::path::Path) {
     let seen = nemesis.cluster.watch.seen();
     evidence.led_since = seen.led_since.values().copied().collect();
-    record.terms = seen
-        .led_since
-        .iter()
-        .map(|(term, at)| {
-            (
-                *term,
-                (*at, seen.leaders.get(term).cloned().unwrap_or_default()),
-            )
-        })
-        .collect();
-    for (term, nodes) in seen.leaders.iter().filter(|(_, nodes)| nodes.len() > 1) {
-        let what = format!("nodes {nodes:?} led in term {term}");
-        record
-            .violations
-            .push(Violation::new("one_leader_in_a_term", what));
-    }
+    evidence.observations.clone_from(&seen.observations);
+    record.leaderships.clone_from(&seen.led_since);
+    drop(seen);
     evidence.faults.clone_from(&nemesis.happened);
     evidence.journal = nemesis.callers.caller.journal().clone();
     record.packets = nemesis

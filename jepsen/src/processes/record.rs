@@ -2,10 +2,11 @@
 
 use super::fault::Fault;
 use super::nemesis::{Event, Failure};
-use super::run::{Order, checked};
+use super::run::Order;
 use super::switch::Counts;
 use super::watch::Leadership;
 use super::{Trouble, io, timeline};
+use crate::checkers;
 use crate::evidence::{Evidence, Violation};
 use crate::operation::{Operation, Outcome};
 use serde_json::{Value, json};
@@ -39,6 +40,8 @@ pub(super) struct Record {
     pub(super) packets: Option<Counts>,
     counts: BTreeMap<String, [u64; 3]>,
     faults: BTreeMap<String, u32>,
+    /// Timers that were seen to fire, and how many of them were compared with true time.
+    timers: [usize; 2],
 }
 
 /// What nodes' logs say of a panic.
@@ -93,6 +96,7 @@ impl Record {
             packets: None,
             counts: BTreeMap::new(),
             faults: BTreeMap::new(),
+            timers: [0; 2],
         }
     }
 
@@ -104,6 +108,9 @@ impl Record {
         require: &[Fault],
     ) {
         self.faults.clone_from(&evidence.faults);
+        let timers = evidence.journal.timers.values();
+        let fired = timers.filter(|timer| timer.fired.is_some()).count();
+        self.timers = [fired, checkers::timers_compared(evidence)];
         for operation in &evidence.journal.operations {
             let counts = self.counts.entry(kind(operation)).or_default();
             counts[match operation.outcome {
@@ -114,7 +121,7 @@ impl Record {
         }
         match told {
             // Without the final state most checkers have nothing to compare with.
-            Ok(()) => self.violations.extend(checked(evidence)),
+            Ok(()) => self.violations.extend(checkers::check(evidence)),
             Err(Failure::Violation(violation)) => self.violations.push(violation),
             Err(Failure::Trouble(trouble)) => self.trouble = Some(trouble.to_string()),
         }
@@ -155,6 +162,10 @@ impl Record {
                 "operations: {good} acknowledged, {refused} refused, {unknown} unknown; {} leaderships",
                 self.leaderships.len()
             ),
+            format!(
+                "timers: {} fired, {} of them compared with true time",
+                self.timers[0], self.timers[1]
+            ),
         ];
         let missed = self.missed();
         if !missed.is_empty() {
@@ -185,7 +196,7 @@ impl Record {
             .collect()
     }
 
-    fn verdict(&self) -> Value {
+    fn verdict(&self, events: &[Event]) -> Value {
         let violations: Vec<String> = self.violations.iter().map(ToString::to_string).collect();
         let counts = self.counts.iter().map(|(kind, [good, refused, unknown])| {
             let counts = json!({"acknowledged": good, "refused": refused, "unknown": unknown});
@@ -208,9 +219,11 @@ impl Record {
             "seconds": self.order.lasts.as_secs(),
             "nemesis": self.nemesis,
             "faults": self.faults,
+            "fault_seconds": under_faults(events).as_secs_f64(),
             "did_not_happen": self.missed(),
             "not_possible": self.skipped,
             "operations": counts.collect::<serde_json::Map<_, _>>(),
+            "timers": {"fired": self.timers[0], "compared_with_true_time": self.timers[1]},
             "leaderships": leaderships.collect::<Vec<_>>(),
             "packets": self.packets.map(|it| json!({"passed": it.passed, "lost": it.lost, "reset": it.reset})),
         })
@@ -247,7 +260,7 @@ impl Record {
         }
         write("faults.txt", &lines)?;
         write("histories.txt", &histories(evidence))?;
-        let verdict = serde_json::to_string_pretty(&self.verdict()).unwrap_or_default();
+        let verdict = serde_json::to_string_pretty(&self.verdict(events)).unwrap_or_default();
         write("verdict.json", &verdict)?;
         write("command.txt", &format!("{}\n", self.order.command))?;
         write(
@@ -255,6 +268,16 @@ impl Record {
             &timeline::draw(evidence, events, &self.leaderships),
         )
     }
+}
+
+/// How long something was broken. What came in a pair began and ended with the other.
+fn under_faults(events: &[Event]) -> Duration {
+    let rounds: BTreeMap<Duration, Duration> =
+        events.iter().map(|event| (event.from, event.to)).collect();
+    rounds
+        .iter()
+        .map(|(from, to)| to.saturating_sub(*from))
+        .sum()
 }
 
 /// Each run with its events: number, time, type.

@@ -5,10 +5,9 @@ use super::cluster::{Cluster, Plan};
 use super::fault::{FAULTS, Fault, Need};
 use super::final_state::{self, Final};
 use super::machine::Machine;
-use super::nemesis::{Event, Failure, Nemesis};
+use super::nemesis::{Event, Failure, Nemesis, STEADY_RATE};
 use super::record::{self, Record, Valid};
 use super::{Trouble, io, sealed};
-use crate::checkers;
 use crate::evidence::{Evidence, Violation};
 use crate::simulation::{Recording, Trace};
 use crate::workload::{self, Caller, Habits, Transport};
@@ -224,6 +223,8 @@ fn gather(nemesis: &Nemesis, evidence: &mut Evidence, record: &mut Record, logs:
     evidence.observations.clone_from(&seen.observations);
     record.leaderships.clone_from(&seen.led_since);
     drop(seen);
+    evidence.fastest_clock = STEADY_RATE;
+    evidence.a_clock_ran_slow = STEADY_RATE < 1.0;
     evidence.faults.clone_from(&nemesis.happened);
     evidence.journal = nemesis.callers.caller.journal().clone();
     record.packets = nemesis
@@ -232,11 +233,6 @@ fn gather(nemesis: &Nemesis, evidence: &mut Evidence, record: &mut Record, logs:
         .as_ref()
         .map(super::switch::Switch::counts);
     record.violations.extend(record::panics(logs));
-}
-
-/// What the checkers say of it.
-pub(super) fn checked(evidence: &Evidence) -> Vec<Violation> {
-    checkers::check(evidence)
 }
 
 /// Prints an event as it begins.

@@ -45,6 +45,12 @@ checkers! {
     enough_has_happened,
 }
 
+/// How many timers were compared with true time, not only with the cluster's.
+#[must_use]
+pub fn timers_compared(evidence: &Evidence) -> usize {
+    timers_fire_once_and_never_early::compared(evidence)
+}
+
 /// What is shown of one checker's findings.
 const SHOWN: usize = 5;
 

@@ -109,9 +109,10 @@ pub struct Evidence {
     pub replicas: Vec<Replica>,
     /// When a new leader was first seen.
     pub led_since: Vec<Duration>,
-    /// How much faster than true time the fastest clock of a node ran, at most.
+    /// The rate of the fastest steady clock of a node, by which it measures how long things take.
+    /// (A wall clock may be as wrong as it likes: no timer is early for that.)
     pub fastest_clock: f64,
-    /// Some node's clock ran slower than true time.
+    /// Some node's steady clock ran slower than true time.
     pub a_clock_ran_slow: bool,
     /// How often each fault happened, by its name.
     pub faults: BTreeMap<String, u32>,

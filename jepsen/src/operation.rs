@@ -5,13 +5,15 @@ use std::time::Duration;
 
 /// Why a call has no answer that was done: its answer was lost on the way.
 pub const ANSWER_LOST: &str = "it was done and the answer is lost";
+/// And because there was none yet, or nobody any more to take it: the caller may have died.
+pub const UNDER_WAY: &str = "it is under way, or its caller died in it";
 
 /// One call: when it was made, when its answer was known, and what that was.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Operation {
     /// Virtual time at the call.
     pub invoked: Duration,
-    /// Virtual time at the answer, or when the caller gave up.
+    /// Virtual time at the answer, or when the caller gave up; of a call under way that at the call.
     pub returned: Duration,
     /// What was asked.
     pub asked: Asked,
@@ -219,12 +221,26 @@ pub struct SeenTimer {
 /// Everything that clients and workers noted.
 #[derive(Debug, Clone, Default)]
 pub struct Journal {
-    /// In the order of their answers.
+    /// In the order of the calls.
     pub operations: Vec<Operation>,
     /// In the order of their arrival.
     pub deliveries: Vec<Delivery>,
     /// By run id and timer id.
     pub timers: BTreeMap<(String, String), SeenTimer>,
+}
+
+impl Journal {
+    /// Notes a call as it is made, and gives its place. From now on it may have been done: also
+    /// when its caller dies in it and never says what came of it.
+    pub fn asks(&mut self, invoked: Duration, asked: Asked) -> usize {
+        self.operations.push(Operation {
+            invoked,
+            returned: invoked,
+            asked,
+            outcome: Outcome::Unknown(UNDER_WAY.into()),
+        });
+        self.operations.len() - 1
+    }
 }
 
 /// FNV-1a, to compare long things by.

@@ -148,6 +148,22 @@ mod tests {
     }
 
     #[test]
+    fn a_completion_whose_worker_died_in_it_may_have_come_late_or_never() {
+        let mut evidence = Evidence::default();
+        claim(&mut evidence, 1, 1);
+        let asked = Asked::CompleteActivity {
+            run_id: "r".into(),
+            activity_id: "a".into(),
+            attempt: 1,
+        };
+        evidence.journal.asks(Duration::from_secs(3), asked);
+        assert!(check(&evidence).is_empty());
+        claim(&mut evidence, 5, 2);
+        complete(&mut evidence, 9, 2);
+        assert!(check(&evidence).is_empty());
+    }
+
+    #[test]
     fn a_claim_that_two_workers_got_is_found() {
         let mut evidence = Evidence::default();
         claim(&mut evidence, 1, 1);

@@ -202,3 +202,74 @@ impl AsyncWrite for Unread {
         Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkers;
+    use crate::evidence::{Evidence, FinalRun, Violation};
+    use crate::operation::{Outcome, UNDER_WAY};
+    use crate::simulation::{Cluster, Recording, Trace, told};
+    use crate::workload::{Habits, Transport};
+    use std::time::Duration;
+    use tokio::time::sleep;
+
+    /// Calls are under way most of the time, so that most callers die in one.
+    const HABITS: Habits = Habits {
+        delay: Duration::from_millis(200),
+        answer_lost: 0.0,
+        astray: 0.0,
+        dies: 0.0,
+        slow: 0.02,
+        fails: 0.2,
+        pause: Duration::from_millis(100),
+    };
+
+    async fn story(trace: Trace) -> Evidence {
+        let cluster = Cluster::start(1, 3, &trace).await.expect("disks are empty");
+        cluster.leader(None).await;
+        let transport = Transport::Decoded(cluster.doors().clone());
+        let caller = Caller::new(1, transport, HABITS, &trace);
+        let lasts = Duration::from_secs(15);
+        let mut callers = Callers::start(caller, 8, 4, Instant::now() + lasts);
+        for _ in 0..20 {
+            sleep(Duration::from_millis(600)).await;
+            callers.kill_clients(6);
+            callers.kill_workers(2);
+        }
+        for client in callers.take_clients() {
+            client.await.expect("no client panics");
+        }
+        let caller = callers.caller.fork(0);
+        caller.set_habits(HABITS.calm());
+        let until = Instant::now() + Duration::from_secs(120);
+        assert_eq!(workload::drain(&caller, until).await, Some(0));
+        callers.end();
+        let leader = cluster.doors().leader().expect("nothing is broken");
+        let mut evidence = Evidence {
+            lasted: lasts,
+            ..Evidence::default()
+        };
+        for (run, status) in workload::all_rows(&caller).await.expect("there is a list") {
+            let run = FinalRun::read(&leader.view(), &run.0, &run.1, status);
+            evidence.runs.push(run.expect("it is in the list"));
+        }
+        evidence.journal = caller.journal().clone();
+        cluster.stop().await;
+        evidence
+    }
+
+    #[test]
+    fn a_call_in_which_its_caller_died_may_have_been_done() {
+        let (mut evidence, _) = told(1, Recording::Off, story);
+        assert_eq!(checkers::check(&evidence), []);
+        let operations = &mut evidence.journal.operations;
+        let all = operations.len();
+        operations.retain(|call| call.outcome != Outcome::Unknown(UNDER_WAY.into()));
+        let open = all - operations.len();
+        assert!(open >= 40, "{open} callers died in a call");
+        // A journal without these calls accuses nodes that did what they were asked for.
+        let accused: Vec<Violation> = checkers::check(&evidence);
+        assert!(!accused.is_empty());
+    }
+}

@@ -14,6 +14,7 @@ use super::cluster::{Change, Cluster, READY, REFUSES};
 use super::fault::Fault;
 use crate::evidence::Violation;
 use disks::{File, Harm};
+pub(super) use limits::STEADY_RATE;
 use network::Weather;
 use rand::Rng;
 use rand::seq::{IndexedRandom, SliceRandom};

@@ -2,13 +2,15 @@
 
 use super::fault::Fault;
 use super::nemesis::{Event, Failure};
-use super::run::{Order, checked};
+use super::run::Order;
 use super::switch::Counts;
+use super::watch::Leadership;
 use super::{Trouble, io, timeline};
+use crate::checkers;
 use crate::evidence::{Evidence, Violation};
 use crate::operation::{Operation, Outcome};
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
@@ -33,11 +35,13 @@ pub(super) struct Record {
     pub(super) violations: Vec<Violation>,
     trouble: Option<String>,
     pub(super) valid: Valid,
-    /// Who led in each term, since when.
-    pub(super) terms: BTreeMap<u64, (Duration, BTreeSet<u64>)>,
+    /// Since when each leadership was known.
+    pub(super) leaderships: BTreeMap<Leadership, Duration>,
     pub(super) packets: Option<Counts>,
     counts: BTreeMap<String, [u64; 3]>,
     faults: BTreeMap<String, u32>,
+    /// Timers that were seen to fire, and how many of them were compared with true time.
+    timers: [usize; 2],
 }
 
 /// What nodes' logs say of a panic.
@@ -88,10 +92,11 @@ impl Record {
             violations: Vec::new(),
             trouble: None,
             valid: Valid::Unknown,
-            terms: BTreeMap::new(),
+            leaderships: BTreeMap::new(),
             packets: None,
             counts: BTreeMap::new(),
             faults: BTreeMap::new(),
+            timers: [0; 2],
         }
     }
 
@@ -103,6 +108,9 @@ impl Record {
         require: &[Fault],
     ) {
         self.faults.clone_from(&evidence.faults);
+        let timers = evidence.journal.timers.values();
+        let fired = timers.filter(|timer| timer.fired.is_some()).count();
+        self.timers = [fired, checkers::timers_compared(evidence)];
         for operation in &evidence.journal.operations {
             let counts = self.counts.entry(kind(operation)).or_default();
             counts[match operation.outcome {
@@ -113,7 +121,7 @@ impl Record {
         }
         match told {
             // Without the final state most checkers have nothing to compare with.
-            Ok(()) => self.violations.extend(checked(evidence)),
+            Ok(()) => self.violations.extend(checkers::check(evidence)),
             Err(Failure::Violation(violation)) => self.violations.push(violation),
             Err(Failure::Trouble(trouble)) => self.trouble = Some(trouble.to_string()),
         }
@@ -151,8 +159,12 @@ impl Record {
         let mut lines = vec![
             format!("faults: {}", faults.join(", ")),
             format!(
-                "operations: {good} acknowledged, {refused} refused, {unknown} unknown; {} terms",
-                self.terms.len()
+                "operations: {good} acknowledged, {refused} refused, {unknown} unknown; {} leaderships",
+                self.leaderships.len()
+            ),
+            format!(
+                "timers: {} fired, {} of them compared with true time",
+                self.timers[0], self.timers[1]
             ),
         ];
         let missed = self.missed();
@@ -184,15 +196,15 @@ impl Record {
             .collect()
     }
 
-    fn verdict(&self) -> Value {
+    fn verdict(&self, events: &[Event]) -> Value {
         let violations: Vec<String> = self.violations.iter().map(ToString::to_string).collect();
         let counts = self.counts.iter().map(|(kind, [good, refused, unknown])| {
             let counts = json!({"acknowledged": good, "refused": refused, "unknown": unknown});
             (kind.clone(), counts)
         });
-        let terms = self.terms.iter().map(|(term, (at, nodes))| {
-            json!({"term": term, "since_s": at.as_secs_f64(), "leaders": nodes})
-        });
+        let leaderships = self.leaderships.iter().map(
+            |((term, node), at)| json!({"term": term, "node": node, "since_s": at.as_secs_f64()}),
+        );
         json!({
             "valid": match self.valid {
                 Valid::True => json!(true),
@@ -207,10 +219,12 @@ impl Record {
             "seconds": self.order.lasts.as_secs(),
             "nemesis": self.nemesis,
             "faults": self.faults,
+            "fault_seconds": under_faults(events).as_secs_f64(),
             "did_not_happen": self.missed(),
             "not_possible": self.skipped,
             "operations": counts.collect::<serde_json::Map<_, _>>(),
-            "terms": terms.collect::<Vec<_>>(),
+            "timers": {"fired": self.timers[0], "compared_with_true_time": self.timers[1]},
+            "leaderships": leaderships.collect::<Vec<_>>(),
             "packets": self.packets.map(|it| json!({"passed": it.passed, "lost": it.lost, "reset": it.reset})),
         })
     }
@@ -246,14 +260,24 @@ impl Record {
         }
         write("faults.txt", &lines)?;
         write("histories.txt", &histories(evidence))?;
-        let verdict = serde_json::to_string_pretty(&self.verdict()).unwrap_or_default();
+        let verdict = serde_json::to_string_pretty(&self.verdict(events)).unwrap_or_default();
         write("verdict.json", &verdict)?;
         write("command.txt", &format!("{}\n", self.order.command))?;
         write(
             "timeline.html",
-            &timeline::draw(evidence, events, &self.terms),
+            &timeline::draw(evidence, events, &self.leaderships),
         )
     }
+}
+
+/// How long something was broken. What came in a pair began and ended with the other.
+fn under_faults(events: &[Event]) -> Duration {
+    let rounds: BTreeMap<Duration, Duration> =
+        events.iter().map(|event| (event.from, event.to)).collect();
+    rounds
+        .iter()
+        .map(|(from, to)| to.saturating_sub(*from))
+        .sum()
 }
 
 /// Each run with its events: number, time, type.

@@ -82,34 +82,15 @@ pub fn run(seed: u64, out: &Path) -> io::Result<ExitStatus> {
         .process_group(0)
         .spawn()?;
     let pid = rustix::process::Pid::from_child(&child);
-    std::thread::spawn(move || end_with_us(pid));
+    crate::stop::when_told(move || {
+        // `--kill-child` ends all that is inside; without namespaces the group is all.
+        rustix::process::kill_process_group(pid, rustix::process::Signal::KILL).ok();
+    });
     let status = child.wait();
     super::group::remove_all(&number);
     // Images, and mount points of mounts that are gone with the namespace.
     std::fs::remove_dir_all(out.join("disks")).ok();
     status
-}
-
-/// Ctrl-C or SIGTERM: the inner process is told, and killed when it does not hear.
-fn end_with_us(pid: rustix::process::Pid) {
-    let Ok(runtime) = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-    else {
-        return;
-    };
-    runtime.block_on(async {
-        let terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate());
-        let Ok(mut terminate) = terminate else {
-            return;
-        };
-        tokio::select! {
-            _ = tokio::signal::ctrl_c() => {}
-            _ = terminate.recv() => {}
-        }
-        // `--kill-child` ends all that is inside; without namespaces the group is all.
-        rustix::process::kill_process_group(pid, rustix::process::Signal::KILL).ok();
-    });
 }
 
 /// Prepares the inside: names of network namespaces that nobody else sees, and loopback.

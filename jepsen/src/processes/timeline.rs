@@ -1,6 +1,7 @@
 //! A picture of a run: faults, leaders, and how long operations took.
 
 use super::nemesis::Event;
+use super::watch::Leadership;
 use crate::evidence::Evidence;
 use crate::operation::Outcome;
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,7 +17,7 @@ const LEFT: f64 = 150.0;
 const POINTS_MAX: usize = 20_000;
 const COLOURS: [&str; 5] = ["#4269d0", "#efb118", "#3ca951", "#a463f2", "#97bbf5"];
 
-type Terms = BTreeMap<u64, (Duration, BTreeSet<u64>)>;
+type Leaderships = BTreeMap<Leadership, Duration>;
 
 fn x(at: Duration) -> f64 {
     LEFT + at.as_secs_f64() * SECOND
@@ -29,7 +30,7 @@ fn escaped(text: &str) -> String {
 }
 
 /// One self-contained page.
-pub(super) fn draw(evidence: &Evidence, events: &[Event], terms: &Terms) -> String {
+pub(super) fn draw(evidence: &Evidence, events: &[Event], leaderships: &Leaderships) -> String {
     let operations = &evidence.journal.operations;
     let ends = operations.iter().map(|operation| operation.returned);
     let end = ends
@@ -44,7 +45,7 @@ pub(super) fn draw(evidence: &Evidence, events: &[Event], terms: &Terms) -> Stri
          font-family=\"sans-serif\" font-size=\"11\">"
     );
     faults(&mut svg, &kinds, events, below_faults + LATENCIES);
-    leaders(&mut svg, terms, end, below_faults - 1.5 * ROW);
+    leaders(&mut svg, leaderships, end, below_faults - 1.5 * ROW);
     latencies(&mut svg, evidence, end, below_faults);
     svg.push_str("</svg>");
     format!("<!DOCTYPE html><meta charset=\"utf-8\"><title>timeline</title><body>{svg}</body>\n")
@@ -70,18 +71,17 @@ fn faults(svg: &mut String, kinds: &BTreeSet<&str>, events: &[Event], bottom: f6
     }
 }
 
-fn leaders(svg: &mut String, terms: &Terms, end: Duration, top: f64) {
+fn leaders(svg: &mut String, leaderships: &Leaderships, end: Duration, top: f64) {
     write!(svg, "<text x=\"4\" y=\"{:.0}\">leader</text>", top + 11.0).ok();
-    let mut next: Vec<Duration> = terms.values().skip(1).map(|(at, _)| *at).collect();
+    let mut next: Vec<Duration> = leaderships.values().skip(1).copied().collect();
     next.push(end);
-    for ((term, (at, nodes)), until) in terms.iter().zip(next) {
-        let node = nodes.first().copied().unwrap_or_default();
-        let colour = COLOURS[(node as usize) % COLOURS.len()];
+    for (((term, node), at), until) in leaderships.iter().zip(next) {
+        let colour = COLOURS[(*node as usize) % COLOURS.len()];
         let (left, wide) = (x(*at), (x(until) - x(*at)).max(1.0));
         write!(
             svg,
             "<rect x=\"{left:.1}\" y=\"{top:.0}\" width=\"{wide:.1}\" height=\"13\" \
-             fill=\"{colour}\"><title>term {term}: {nodes:?}</title></rect>\
+             fill=\"{colour}\"><title>term {term}: node {node}</title></rect>\
              <text x=\"{:.1}\" y=\"{:.0}\" fill=\"#fff\">{node}</text>",
             left + 2.0,
             top + 10.0

@@ -62,7 +62,11 @@ async fn perform(caller: &Caller, task: wire::PollActivityTaskQueueResponse, pol
         return fail(caller, &task).await;
     }
     for _ in 0..TRIES {
-        let invoked = caller.now();
+        let call = caller.asks(Asked::CompleteActivity {
+            run_id: run_id.clone(),
+            activity_id: activity_id.clone(),
+            attempt,
+        });
         let request = wire::RespondActivityTaskCompletedRequest {
             task_token: task.task_token.clone(),
             identity: "worker".into(),
@@ -75,12 +79,7 @@ async fn perform(caller: &Caller, task: wire::PollActivityTaskQueueResponse, pol
         });
         let answer = answer.await;
         let again = matches!(answer, Err(Failed::Unknown(_)));
-        let asked = Asked::CompleteActivity {
-            run_id: run_id.clone(),
-            activity_id: activity_id.clone(),
-            attempt,
-        };
-        caller.note(invoked, asked, answer.map(|_| Answer::Done).into());
+        caller.answered(call, answer.map(|_| Answer::Done).into());
         if !again {
             return;
         }
@@ -113,16 +112,15 @@ async fn fail(caller: &Caller, task: &wire::PollActivityTaskQueueResponse) {
         }),
         ..Default::default()
     };
-    let invoked = caller.now();
+    let call = caller.asks(Asked::FailActivity {
+        run_id: task.workflow_execution.clone().unwrap_or_default().run_id,
+        activity_id: task.activity_id.clone(),
+        attempt: task.attempt,
+    });
     let failed = caller.call(ANSWER, |node| async move {
         let request = timed(request, ANSWER);
         node.respond_activity_task_failed(request).await
     });
-    let asked = Asked::FailActivity {
-        run_id: task.workflow_execution.clone().unwrap_or_default().run_id,
-        activity_id: task.activity_id.clone(),
-        attempt: task.attempt,
-    };
     let outcome = failed.await.map(|_| Answer::Done).into();
-    caller.note(invoked, asked, outcome);
+    caller.answered(call, outcome);
 }

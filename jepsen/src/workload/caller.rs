@@ -1,7 +1,7 @@
 //! How clients and workers reach nodes, and the journal they keep.
 
 use super::transport::{Channels, Transport, Workflow};
-use crate::operation::{ANSWER_LOST, Asked, Journal, Operation, Outcome};
+use crate::operation::{ANSWER_LOST, Asked, Journal, Outcome};
 use crate::simulation::{Door, Doors, Trace};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -138,16 +138,23 @@ impl Caller {
         habits.delay.mul_f64(self.chance().random::<f64>())
     }
 
+    /// Notes a call that begins now. Until it is [answered](Caller::answered) nobody knows what comes
+    /// of it, and when this caller dies in it nobody ever will.
+    pub(super) fn asks(&self, asked: Asked) -> UnderWay {
+        let invoked = self.now();
+        UnderWay(self.journal().asks(invoked, asked))
+    }
+
     /// Notes what came of a call.
-    pub(super) fn note(&self, invoked: Duration, asked: Asked, outcome: Outcome) {
+    pub(super) fn answered(&self, call: UnderWay, outcome: Outcome) {
         let returned = self.now();
-        self.trace
-            .line(|| format!("call since {invoked:?} {asked:?} {outcome:?}"));
-        self.journal().operations.push(Operation {
-            invoked,
-            returned,
-            asked,
-            outcome,
+        let mut journal = self.journal();
+        // Nothing leaves the journal.
+        let operation = &mut journal.operations[call.0];
+        (operation.returned, operation.outcome) = (returned, outcome);
+        self.trace.line(|| {
+            let (invoked, asked) = (operation.invoked, &operation.asked);
+            format!("call since {invoked:?} {asked:?} {:?}", operation.outcome)
         });
     }
 
@@ -243,6 +250,10 @@ impl Caller {
         answer.map(Response::into_inner).map_err(Failed::of)
     }
 }
+
+/// A call in the journal.
+#[derive(Debug)]
+pub(super) struct UnderWay(usize);
 
 /// Why a call has no answer.
 #[derive(Debug, Clone)]

@@ -123,7 +123,11 @@ impl Client {
         let alone = !reused && !script.contains(" n");
         let mut repeats = self.caller.happens(0.15) && alone;
         for _ in 0..TRIES {
-            let invoked = self.caller.now();
+            let call = self.caller.asks(Asked::Start {
+                workflow_id: workflow_id.clone(),
+                request_id: request_id.clone(),
+                signal: signal.clone(),
+            });
             let answer = match &signal {
                 None => {
                     self.start_once(&workflow_id, &request_id, conflict, &script)
@@ -142,13 +146,7 @@ impl Client {
                 self.known.push((workflow_id.clone(), run_id.clone()));
                 self.known.drain(..self.known.len().saturating_sub(KNOWN));
             }
-            let asked = Asked::Start {
-                workflow_id: workflow_id.clone(),
-                request_id: request_id.clone(),
-                signal: signal.clone(),
-            };
-            self.caller
-                .note(invoked, asked, answer.map(Answer::Run).into());
+            self.caller.answered(call, answer.map(Answer::Run).into());
             if !again {
                 return;
             }
@@ -219,7 +217,9 @@ impl Client {
 
     async fn cancel(&mut self) {
         let (workflow_id, _) = self.one();
-        let invoked = self.caller.now();
+        let call = self.caller.asks(Asked::Cancel {
+            workflow_id: workflow_id.clone(),
+        });
         let request = wire::RequestCancelWorkflowExecutionRequest {
             namespace: NAMESPACE.into(),
             workflow_execution: execution(&workflow_id, ""),
@@ -231,13 +231,15 @@ impl Client {
             node.request_cancel_workflow_execution(request).await
         });
         let outcome = answer.await.map(|_| Answer::Done).into();
-        self.caller
-            .note(invoked, Asked::Cancel { workflow_id }, outcome);
+        self.caller.answered(call, outcome);
     }
 
     async fn terminate(&mut self) {
         let (workflow_id, run_id) = self.one();
-        let invoked = self.caller.now();
+        let call = self.caller.asks(Asked::Terminate {
+            workflow_id: workflow_id.clone(),
+            run_id: run_id.clone(),
+        });
         let request = wire::TerminateWorkflowExecutionRequest {
             namespace: NAMESPACE.into(),
             workflow_execution: execution(&workflow_id, &run_id),
@@ -248,18 +250,18 @@ impl Client {
             node.terminate_workflow_execution(request).await
         });
         let outcome = answer.await.map(|_| Answer::Done).into();
-        let asked = Asked::Terminate {
-            workflow_id,
-            run_id,
-        };
-        self.caller.note(invoked, asked, outcome);
+        self.caller.answered(call, outcome);
     }
 
     async fn reset(&mut self) {
         let (workflow_id, run_id) = self.one();
         let request_id = self.next("reset");
         for _ in 0..TRIES {
-            let invoked = self.caller.now();
+            let call = self.caller.asks(Asked::Reset {
+                workflow_id: workflow_id.clone(),
+                run_id: run_id.clone(),
+                request_id: request_id.clone(),
+            });
             let request = wire::ResetWorkflowExecutionRequest {
                 namespace: NAMESPACE.into(),
                 workflow_execution: execution(&workflow_id, &run_id),
@@ -275,13 +277,8 @@ impl Client {
             });
             let answer = answer.await;
             let again = matches!(answer, Err(Failed::Unknown(_)));
-            let asked = Asked::Reset {
-                workflow_id: workflow_id.clone(),
-                run_id: run_id.clone(),
-                request_id: request_id.clone(),
-            };
             let outcome = answer.map(|reset| Answer::Run(reset.run_id)).into();
-            self.caller.note(invoked, asked, outcome);
+            self.caller.answered(call, outcome);
             if !again {
                 return;
             }
@@ -293,7 +290,10 @@ impl Client {
         let (workflow_id, _) = self.one();
         let update_id = self.next("update");
         for _ in 0..2 {
-            let invoked = self.caller.now();
+            let call = self.caller.asks(Asked::Update {
+                workflow_id: workflow_id.clone(),
+                update_id: update_id.clone(),
+            });
             let request = update_request(&workflow_id, &update_id);
             let answer = self.caller.call(UPDATE, |node| async move {
                 let request = timed(request, UPDATE);
@@ -301,11 +301,7 @@ impl Client {
             });
             let answer = answer.await;
             let again = matches!(answer, Err(Failed::Unknown(_)));
-            let asked = Asked::Update {
-                workflow_id: workflow_id.clone(),
-                update_id: update_id.clone(),
-            };
-            self.caller.note(invoked, asked, answer.map(updated).into());
+            self.caller.answered(call, answer.map(updated).into());
             if !again {
                 return;
             }
@@ -315,7 +311,9 @@ impl Client {
 
     async fn query(&mut self) {
         let (workflow_id, _) = self.one();
-        let invoked = self.caller.now();
+        let call = self.caller.asks(Asked::Query {
+            workflow_id: workflow_id.clone(),
+        });
         let request = wire::QueryWorkflowRequest {
             namespace: NAMESPACE.into(),
             execution: execution(&workflow_id, ""),
@@ -338,14 +336,16 @@ impl Client {
             }
         };
         let outcome = answer.await.map(signals).into();
-        self.caller
-            .note(invoked, Asked::Query { workflow_id }, outcome);
+        self.caller.answered(call, outcome);
     }
 
     /// Reads the beginning of a history, at any node.
     async fn history(&mut self) {
         let (workflow_id, run_id) = self.one();
-        let invoked = self.caller.now();
+        let call = self.caller.asks(Asked::History {
+            workflow_id: workflow_id.clone(),
+            run_id: run_id.clone(),
+        });
         let request = wire::GetWorkflowExecutionHistoryRequest {
             namespace: NAMESPACE.into(),
             execution: execution(&workflow_id, &run_id),
@@ -368,16 +368,14 @@ impl Client {
             }
         };
         let outcome = answer.await.map(read).into();
-        let asked = Asked::History {
-            workflow_id,
-            run_id: run_id.clone(),
-        };
-        self.caller.note(invoked, asked, outcome);
+        self.caller.answered(call, outcome);
     }
 
     async fn describe(&mut self) {
         let (workflow_id, _) = self.one();
-        let invoked = self.caller.now();
+        let call = self.caller.asks(Asked::Describe {
+            workflow_id: workflow_id.clone(),
+        });
         let request = wire::DescribeWorkflowExecutionRequest {
             namespace: NAMESPACE.into(),
             execution: execution(&workflow_id, ""),
@@ -394,8 +392,7 @@ impl Client {
             }
         };
         let outcome = answer.await.map(status).into();
-        self.caller
-            .note(invoked, Asked::Describe { workflow_id }, outcome);
+        self.caller.answered(call, outcome);
     }
 }
 
@@ -445,7 +442,10 @@ fn updated(response: wire::UpdateWorkflowExecutionResponse) -> Answer {
 
 async fn signal_until_known(caller: &Caller, workflow_id: &str, signal: &str) {
     for _ in 0..TRIES {
-        let invoked = caller.now();
+        let call = caller.asks(Asked::Signal {
+            workflow_id: workflow_id.to_owned(),
+            signal: signal.to_owned(),
+        });
         let request = wire::SignalWorkflowExecutionRequest {
             namespace: NAMESPACE.into(),
             workflow_execution: execution(workflow_id, ""),
@@ -459,11 +459,7 @@ async fn signal_until_known(caller: &Caller, workflow_id: &str, signal: &str) {
         });
         let answer = answer.await;
         let again = matches!(answer, Err(Failed::Unknown(_)));
-        let asked = Asked::Signal {
-            workflow_id: workflow_id.to_owned(),
-            signal: signal.to_owned(),
-        };
-        caller.note(invoked, asked, answer.map(|_| Answer::Done).into());
+        caller.answered(call, answer.map(|_| Answer::Done).into());
         if !again {
             return;
         }
@@ -498,13 +494,13 @@ async fn rows(caller: &Caller, query: &str) -> Result<Vec<(WorkflowExecution, i3
 }
 
 async fn list(caller: &Caller) {
-    let invoked = caller.now();
+    let call = caller.asks(Asked::List);
     let by_run = |rows: Vec<(WorkflowExecution, i32)>| {
         let rows = rows.into_iter().map(|(run, status)| (run.run_id, status));
         Answer::Rows(rows.collect::<BTreeMap<_, _>>())
     };
     let outcome: Outcome = rows(caller, "").await.map(by_run).into();
-    caller.note(invoked, Asked::List, outcome);
+    caller.answered(call, outcome);
 }
 
 /// Signals whatever is still open until nothing is, or until a moment; how many are open then.

@@ -108,7 +108,12 @@ async fn complete(
 ) {
     let (token, decides) = (hash(&request.task_token), !request.commands.is_empty());
     for _ in 0..TRIES {
-        let invoked = caller.now();
+        let call = caller.asks(Asked::CompleteWorkflowTask {
+            run_id: run_id.to_owned(),
+            started_event_id,
+            token,
+            decides,
+        });
         let request = request.clone();
         let answer = caller.call(ANSWER, |node| async move {
             let request = timed(request, ANSWER);
@@ -116,13 +121,7 @@ async fn complete(
         });
         let answer = answer.await;
         let again = matches!(answer, Err(Failed::Unknown(_)));
-        let asked = Asked::CompleteWorkflowTask {
-            run_id: run_id.to_owned(),
-            started_event_id,
-            token,
-            decides,
-        };
-        caller.note(invoked, asked, answer.map(|_| Answer::Done).into());
+        caller.answered(call, answer.map(|_| Answer::Done).into());
         if !again {
             return;
         }

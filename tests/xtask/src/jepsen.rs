@@ -1,6 +1,6 @@
 //! Real nodes under real faults: builds the program and hands the arguments on.
 
-use crate::simulation::{hand_on, holds, succeeds};
+use crate::simulation::{folder, hand_on, holds, succeeds};
 use crate::{root, say, target_dir};
 use std::process::Command;
 
@@ -25,6 +25,15 @@ pub(crate) struct JepsenArgs {
     /// The folder for operations, logs, verdict and timeline
     #[arg(long)]
     out: Option<String>,
+    /// Instead of one run the long profile, `nightly`, over as many starts as it takes
+    #[arg(long, conflicts_with_all = ["seed", "out", "list", "where_possible"])]
+    profile: Option<String>,
+    /// Where the profile's progress is kept; `target/nightly/jepsen` when not given
+    #[arg(long, requires = "profile")]
+    folder: Option<String>,
+    /// So many runs of the profile, and no more in this start
+    #[arg(long, requires = "profile")]
+    most: Option<u64>,
     /// Tells which faults there are, and which of them this machine can do
     #[arg(long)]
     list: bool,
@@ -49,6 +58,7 @@ pub(crate) fn run(args: &JepsenArgs) -> Result<(), String> {
     }
     let mut command = Command::new(target_dir().join("debug/jepsen"));
     let number = |given: Option<u64>| given.map(|given| given.to_string());
+    let folder = folder(args.profile.as_deref(), args.folder.as_deref(), "jepsen");
     hand_on(
         &mut command,
         [
@@ -58,6 +68,9 @@ pub(crate) fn run(args: &JepsenArgs) -> Result<(), String> {
             ("--seed", number(args.seed)),
             ("--require", args.require.clone()),
             ("--out", args.out.clone()),
+            ("--profile", args.profile.clone()),
+            ("--folder", folder),
+            ("--most", number(args.most)),
         ],
     );
     if args.list {

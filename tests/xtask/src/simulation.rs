@@ -24,6 +24,15 @@ pub(crate) struct SimArgs {
     /// Runs each seed twice and compares the traces, byte by byte
     #[arg(long)]
     check_determinism: bool,
+    /// Instead of these seeds the long profile, `nightly`, over as many starts as it takes
+    #[arg(long, conflicts_with_all = ["seed", "seeds", "trace", "plant"])]
+    profile: Option<String>,
+    /// Where the profile's progress is kept; `target/nightly/simulation` when not given
+    #[arg(long, requires = "profile")]
+    folder: Option<String>,
+    /// So many seeds of the profile, and no more in this start
+    #[arg(long, requires = "profile")]
+    most: Option<u64>,
     /// Writes the trace to this file
     #[arg(long)]
     trace: Option<String>,
@@ -52,6 +61,11 @@ pub(crate) fn run(args: &SimArgs) -> Result<(), String> {
     let profile = if args.release { "release" } else { "debug" };
     let mut command = Command::new(target_dir().join(profile).join(program));
     let number = |given: Option<u64>| given.map(|given| given.to_string());
+    let folder = folder(
+        args.profile.as_deref(),
+        args.folder.as_deref(),
+        "simulation",
+    );
     hand_on(
         &mut command,
         [
@@ -61,6 +75,9 @@ pub(crate) fn run(args: &SimArgs) -> Result<(), String> {
             ("--for", args.bound.clone()),
             ("--jobs", number(args.jobs)),
             ("--trace", args.trace.clone()),
+            ("--profile", args.profile.clone()),
+            ("--folder", folder),
+            ("--most", number(args.most)),
             ("--plant", args.plant.clone()),
             ("--checkers", args.checkers.clone()),
         ],
@@ -69,6 +86,13 @@ pub(crate) fn run(args: &SimArgs) -> Result<(), String> {
         command.arg("--check-determinism");
     }
     holds(command, "something that must not be was found")
+}
+
+/// Where a profile keeps its progress.
+pub(crate) fn folder(profile: Option<&str>, given: Option<&str>, what: &str) -> Option<String> {
+    let profile = profile?;
+    let usual = || target_dir().join(profile).join(what).display().to_string();
+    Some(given.map_or_else(usual, str::to_owned))
 }
 
 /// Adds the options that were given.

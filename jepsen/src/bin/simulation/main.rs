@@ -1,16 +1,21 @@
 //! Simulates seeds, one on each core at a time, and tells what came of each.
 
+mod long;
 mod seeds;
 
 use clap::Parser;
-use seeds::{Seeds, Told};
+use seeds::{End, Seeds, Told};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+use steadfast_jepsen::profile::SIMULATION_NIGHTLY;
 use steadfast_jepsen::simulation::SITUATIONS;
 
 /// Whole clusters under faults on one thread, each from a seed.
 #[derive(Debug, Parser)]
+#[command(args_override_self = true)]
 struct Arguments {
     /// One seed
     #[arg(long, conflicts_with = "seeds")]
@@ -18,6 +23,16 @@ struct Arguments {
     /// Many: `A..B`, without B
     #[arg(long, value_parser = range)]
     seeds: Option<std::ops::Range<u64>>,
+    /// A long profile, over as many starts as it takes
+    #[arg(long, value_parser = [SIMULATION_NIGHTLY.name], conflicts_with_all = ["seed", "seeds"])]
+    #[arg(requires = "folder")]
+    profile: Option<String>,
+    /// Where a profile's progress is kept
+    #[arg(long, requires = "profile")]
+    folder: Option<std::path::PathBuf>,
+    /// So many seeds of a profile, and no more in this start
+    #[arg(long, requires = "profile")]
+    most: Option<u64>,
     /// How long clients call and faults happen, in simulated seconds
     #[arg(long, default_value_t = 60)]
     ticks: u64,
@@ -58,29 +73,67 @@ fn say(line: &str) {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if let Some(folder) = &arguments.folder {
+        return match long::run(&arguments, folder) {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::FAILURE,
+            Err(why) => {
+                say(&why);
+                ExitCode::FAILURE
+            }
+        };
+    }
     let seeds = match (arguments.seed, arguments.seeds.clone()) {
         (Some(seed), _) => seed..seed + 1,
         (None, Some(seeds)) => seeds,
         (None, None) => 1..31,
     };
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let asked = seeds.end.saturating_sub(seeds.start);
     let began = Instant::now();
     let mut all = Sum::default();
-    let told = Seeds {
-        seeds,
-        lasts: Duration::from_secs(arguments.ticks),
-        jobs: arguments.jobs.unwrap_or(cores),
-        bound: arguments.bound,
-        all_twice: arguments.check_determinism,
-        trace: arguments.trace,
-    };
-    told.run(|told| all.add(&told));
+    let seeds = arguments.these(seeds);
+    let end = seeds.run(|told| all.add(&told));
     all.tell(asked, began.elapsed());
-    if all.missing().is_empty() && all.failed.is_empty() && all.done > 0 {
+    let found = !all.missing().is_empty() || !all.failed.is_empty();
+    if end == End::Done && !found && all.done > 0 {
         return ExitCode::SUCCESS;
     }
     ExitCode::FAILURE
+}
+
+impl Arguments {
+    /// These seeds, as the arguments want them.
+    fn these(&self, seeds: std::ops::Range<u64>) -> Seeds {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Seeds {
+            seeds,
+            done: BTreeSet::new(),
+            most: self.most.unwrap_or(u64::MAX),
+            lasts: Duration::from_secs(self.ticks),
+            jobs: self.jobs.unwrap_or(cores),
+            bound: self.bound,
+            all_twice: self.check_determinism,
+            trace: self.trace.clone(),
+            stop: Arc::default(),
+        }
+    }
+}
+
+/// The rare situations that are not among what was seen in so many seeds; none while they are few.
+fn missing(seeds: u64, seen: &BTreeMap<String, u64>) -> Vec<String> {
+    if seeds < ALL_SITUATIONS_FROM {
+        return Vec::new();
+    }
+    let all = SITUATIONS.iter().map(|situation| format!("{situation:?}"));
+    all.filter(|name| !seen.contains_key(name)).collect()
+}
+
+/// How often faults and situations were seen, by name.
+fn seen(told: &Told) -> impl Iterator<Item = (String, u64)> {
+    let faults = told.verdict.faults.iter();
+    let faults = faults.map(|(fault, times)| (fault.clone(), u64::from(*times)));
+    let situations = told.verdict.situations.iter();
+    faults.chain(situations.map(|(met, times)| (format!("{met:?}"), u64::from(*times))))
 }
 
 /// What came of all seeds together.
@@ -91,7 +144,7 @@ struct Sum {
     operations: usize,
     failed: Vec<u64>,
     /// Faults and situations, by name.
-    seen: std::collections::BTreeMap<String, u64>,
+    seen: BTreeMap<String, u64>,
 }
 
 impl Sum {
@@ -103,22 +156,13 @@ impl Sum {
         if !told.verdict.violations.is_empty() {
             self.failed.push(told.seed);
         }
-        let faults = told.verdict.faults.iter();
-        let faults = faults.map(|(fault, times)| (fault.clone(), *times));
-        let situations = told.verdict.situations.iter();
-        let situations = situations.map(|(situation, times)| (format!("{situation:?}"), *times));
-        for (name, times) in faults.chain(situations) {
-            *self.seen.entry(name).or_default() += u64::from(times);
+        for (name, times) in seen(told) {
+            *self.seen.entry(name).or_default() += times;
         }
     }
 
-    /// Rare situations that no seed met, once there were enough seeds.
     fn missing(&self) -> Vec<String> {
-        if self.done < ALL_SITUATIONS_FROM {
-            return Vec::new();
-        }
-        let all = SITUATIONS.iter().map(|situation| format!("{situation:?}"));
-        all.filter(|name| !self.seen.contains_key(name)).collect()
+        missing(self.done, &self.seen)
     }
 
     fn tell(&self, asked: u64, real: Duration) {

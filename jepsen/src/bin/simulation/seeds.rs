@@ -1,11 +1,11 @@
 //! Seeds on several threads: each seed on one, so that what it tells follows from it alone.
 
 use super::say;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 use steadfast_jepsen::evidence::Violation;
@@ -21,6 +21,10 @@ const TWICE: u64 = 50;
 #[derive(Debug)]
 pub(crate) struct Seeds {
     pub(crate) seeds: Range<u64>,
+    /// Of these, what was done before.
+    pub(crate) done: BTreeSet<u64>,
+    /// No more than so many begin.
+    pub(crate) most: u64,
     pub(crate) lasts: Duration,
     pub(crate) jobs: usize,
     /// No seed begins after so long.
@@ -29,6 +33,27 @@ pub(crate) struct Seeds {
     pub(crate) all_twice: bool,
     /// Where the trace goes.
     pub(crate) trace: Option<PathBuf>,
+    /// Set when no more are wanted, not even those under way.
+    pub(crate) stop: Arc<AtomicBool>,
+}
+
+/// How it ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// All seeds that were asked for and might begin have ended.
+    Done,
+    /// It was stopped.
+    Stopped,
+    /// A seed loops, and its thread with it, until this process ends.
+    Loops,
+}
+
+/// Which seed is the next, on all threads.
+#[derive(Debug)]
+struct Next {
+    began: Instant,
+    seed: AtomicU64,
+    begun: AtomicU64,
 }
 
 /// What came of one seed.
@@ -38,6 +63,8 @@ pub(crate) struct Told {
     pub(crate) verdict: Verdict,
     /// The lines that say it.
     pub(crate) text: String,
+    /// Does it again.
+    pub(crate) again: String,
 }
 
 enum Message {
@@ -56,42 +83,66 @@ struct Running {
 
 impl Seeds {
     /// Runs them, and hands over what came of each as it comes.
-    pub(crate) fn run(self, mut take: impl FnMut(Told)) {
-        let (began, next) = (Instant::now(), AtomicU64::new(self.seeds.start));
-        let (sender, messages) = channel();
-        std::thread::scope(|scope| {
-            for _ in 0..self.jobs.max(1) {
-                let (seeds, next, sender) = (&self, &next, sender.clone());
-                scope.spawn(move || seeds.work(next, began, &sender));
-            }
-            drop(sender);
-            let mut running: BTreeMap<u64, Running> = BTreeMap::new();
-            loop {
-                match messages.recv_timeout(LOOK) {
-                    Ok(Message::Begins(seed, looks)) => {
-                        let (seen, since) = (0, Instant::now());
-                        running.insert(seed, Running { looks, seen, since });
-                    }
-                    Ok(Message::Ends(told)) => {
-                        running.remove(&told.seed);
-                        take(*told);
-                    }
-                    Err(RecvTimeoutError::Disconnected) => return,
-                    Err(RecvTimeoutError::Timeout) => {}
-                }
-                self.watch(&mut running);
-            }
+    pub(crate) fn run(self, mut take: impl FnMut(Told)) -> End {
+        let next = Arc::new(Next {
+            began: Instant::now(),
+            seed: AtomicU64::new(self.seeds.start),
+            begun: AtomicU64::new(0),
         });
+        let seeds = Arc::new(self);
+        let (sender, messages) = channel();
+        for _ in 0..seeds.jobs.max(1) {
+            let (seeds, next, sender) = (seeds.clone(), next.clone(), sender.clone());
+            // Not waited for: a seed that loops does not end.
+            std::thread::spawn(move || seeds.work(&next, &sender));
+        }
+        drop(sender);
+        let mut running: BTreeMap<u64, Running> = BTreeMap::new();
+        loop {
+            match messages.recv_timeout(LOOK) {
+                Ok(Message::Begins(seed, looks)) => {
+                    let (seen, since) = (0, Instant::now());
+                    running.insert(seed, Running { looks, seen, since });
+                }
+                Ok(Message::Ends(told)) => {
+                    running.remove(&told.seed);
+                    take(*told);
+                }
+                Err(RecvTimeoutError::Disconnected) => return End::Done,
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            if let Some(seed) = loops(&mut running) {
+                let what = format!("no end after {ENDLESS:?}: something loops");
+                let violations = vec![Violation::new("seeds_end", what)];
+                let verdict = Verdict {
+                    violations,
+                    ..Verdict::default()
+                };
+                take(seeds.told(seed, verdict, ENDLESS));
+                return End::Loops;
+            }
+            if seeds.stop.load(Ordering::Relaxed) {
+                return End::Stopped;
+            }
+        }
     }
 
-    fn work(&self, next: &AtomicU64, began: Instant, sender: &Sender<Message>) {
+    fn work(&self, next: &Next, sender: &Sender<Message>) {
         loop {
-            let seed = next.fetch_add(1, Ordering::Relaxed);
-            let late = self.bound.is_some_and(|bound| began.elapsed() >= bound);
+            let seed = next.seed.fetch_add(1, Ordering::Relaxed);
+            let late = self
+                .bound
+                .is_some_and(|bound| next.began.elapsed() >= bound);
             if late || seed >= self.seeds.end {
                 return;
             }
-            // Who takes them lives as long as we do.
+            if self.done.contains(&seed) {
+                continue;
+            }
+            if next.begun.fetch_add(1, Ordering::Relaxed) >= self.most {
+                return;
+            }
+            // Who takes them may have stopped.
             let looks = Arc::default();
             sender.send(Message::Begins(seed, Arc::clone(&looks))).ok();
             let told = self.one(seed, &looks);
@@ -99,26 +150,9 @@ impl Seeds {
         }
     }
 
-    /// Ends the process, loudly, when one seed takes too long.
-    fn watch(&self, running: &mut BTreeMap<u64, Running>) {
-        for (seed, running) in running {
-            let looks = running.looks.load(Ordering::Relaxed);
-            if looks > running.seen {
-                (running.seen, running.since) = (looks, Instant::now());
-            }
-            if running.since.elapsed() > ENDLESS {
-                let again = self.again(*seed);
-                say(&format!(
-                    "seed {seed}: VIOLATION no end after {ENDLESS:?}: something loops\n{again}"
-                ));
-                std::process::abort();
-            }
-        }
-    }
-
     fn again(&self, seed: u64) -> String {
         let ticks = self.lasts.as_secs();
-        format!("  again: cargo xtask sim --seed {seed} --ticks {ticks}")
+        format!("cargo xtask sim --seed {seed} --ticks {ticks}")
     }
 
     fn one(&self, seed: u64, looks: &Arc<AtomicU64>) -> Told {
@@ -148,11 +182,15 @@ impl Seeds {
             verdict.violations.push(Violation::new(name, line));
         }
         verdict.trace = String::new();
-        let text = self.described(seed, &verdict, real);
+        self.told(seed, verdict, real)
+    }
+
+    fn told(&self, seed: u64, verdict: Verdict, real: Duration) -> Told {
         Told {
             seed,
+            text: self.described(seed, &verdict, real),
+            again: self.again(seed),
             verdict,
-            text,
         }
     }
 
@@ -180,11 +218,24 @@ impl Seeds {
             text.push_str(&format!("\n  VIOLATION {violation}"));
         }
         if !verdict.violations.is_empty() {
-            text.push('\n');
-            text.push_str(&self.again(seed));
+            text.push_str(&format!("\n  again: {}", self.again(seed)));
         }
         text
     }
+}
+
+/// A seed whose virtual time stands still for too long.
+fn loops(running: &mut BTreeMap<u64, Running>) -> Option<u64> {
+    for (seed, running) in running {
+        let looks = running.looks.load(Ordering::Relaxed);
+        if looks > running.seen {
+            (running.seen, running.since) = (looks, Instant::now());
+        }
+        if running.since.elapsed() > ENDLESS {
+            return Some(*seed);
+        }
+    }
+    None
 }
 
 /// The first line in which two traces differ.

@@ -142,6 +142,8 @@ impl Nemesis {
         }
         told.truncate(3);
         self.cluster.hosts[at].spoiled = true;
+        let node = self.cluster.hosts[at].node.unwrap_or_default();
+        self.cluster.watch.may_forget(node);
         let what = format!("spoiled {} of", told.join(", "));
         Ok(self.told(&what, &[at]))
     }

@@ -10,6 +10,10 @@ const FILES: usize = 2;
 /// Of a CPU.
 const PERCENT: u32 = 10;
 
+/// The rate of the steady clocks, whatever is done to a clock here: libfaketime bends the wall clocks
+/// alone (`FAKETIME_DONT_FAKE_MONOTONIC` in the nodes' environment), and by those no node measures.
+pub(in crate::processes) const STEADY_RATE: f64 = 1.0;
+
 impl Nemesis {
     pub(super) fn clock_jump(&mut self) -> Brought {
         let seconds: i32 = self.chance.random_range(-3_600..3_600);

@@ -1,5 +1,7 @@
 //! Real nodes under real faults.
 
+mod long;
+
 use clap::Parser;
 use std::io::Write;
 use std::path::PathBuf;
@@ -8,6 +10,10 @@ use std::time::{Duration, SystemTime};
 use steadfast_jepsen::processes::fault::{FAULTS, Fault};
 use steadfast_jepsen::processes::machine::Machine;
 use steadfast_jepsen::processes::{Order, run, sealed};
+use steadfast_jepsen::profile::PROCESSES_NIGHTLY;
+
+/// Without `--time-limit`.
+const TIME_LIMIT: Duration = Duration::from_secs(60);
 
 /// Real nodes under real faults, and what must hold then.
 #[derive(Debug, Parser)]
@@ -19,15 +25,25 @@ struct Arguments {
     /// Kinds of faults, `all`, or `drawn`: a mix from the seed
     #[arg(long, value_delimiter = ',', default_value = "drawn")]
     nemesis: Vec<String>,
-    /// How long clients call and faults happen, in seconds
-    #[arg(long, default_value_t = 60)]
-    time_limit: u64,
+    /// How long clients call and faults happen, in seconds; 60, in a long profile 120
+    #[arg(long)]
+    time_limit: Option<u64>,
     /// Draws faults, places and moments
     #[arg(long)]
     seed: Option<u64>,
     /// Kinds of faults without which the run fails
     #[arg(long, value_delimiter = ',')]
     require: Vec<String>,
+    /// A long profile, over as many starts as it takes
+    #[arg(long, value_parser = [PROCESSES_NIGHTLY.name], conflicts_with_all = ["seed", "out"])]
+    #[arg(requires = "folder")]
+    profile: Option<String>,
+    /// Where a profile's progress is kept, and what runs left in which something did not hold
+    #[arg(long, requires = "profile")]
+    folder: Option<PathBuf>,
+    /// So many runs of a profile, and no more in this start
+    #[arg(long, requires = "profile")]
+    most: Option<usize>,
     /// The folder for operations, logs, verdict and timeline
     #[arg(long)]
     out: Option<PathBuf>,
@@ -58,6 +74,9 @@ fn main() -> ExitCode {
 
 fn perform(arguments: &Arguments) -> Result<bool, String> {
     let words = |error: std::io::Error| error.to_string();
+    if let Some(folder) = &arguments.folder {
+        return long::run(arguments, folder);
+    }
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let now = now.unwrap_or_default();
     let seed = arguments
@@ -83,7 +102,7 @@ fn perform(arguments: &Arguments) -> Result<bool, String> {
         nodes: arguments.nodes,
         nemesis: kinds(&arguments.nemesis)?,
         require: kinds(&arguments.require)?,
-        lasts: Duration::from_secs(arguments.time_limit),
+        lasts: lasts(arguments, TIME_LIMIT),
         seed,
         binary: binary(arguments)?,
         command: command(arguments, seed),
@@ -110,6 +129,10 @@ fn kinds(names: &[String]) -> Result<Vec<Fault>, String> {
     }
 }
 
+fn lasts(arguments: &Arguments, otherwise: Duration) -> Duration {
+    arguments.time_limit.map_or(otherwise, Duration::from_secs)
+}
+
 fn binary(arguments: &Arguments) -> Result<PathBuf, String> {
     if let Some(binary) = &arguments.binary {
         return Ok(binary.clone());
@@ -127,7 +150,7 @@ fn command(arguments: &Arguments, seed: u64) -> String {
         "cargo xtask jepsen --nodes {} --nemesis {} --time-limit {} --seed {seed}",
         arguments.nodes,
         arguments.nemesis.join(","),
-        arguments.time_limit
+        lasts(arguments, TIME_LIMIT).as_secs()
     );
     if !arguments.require.is_empty() {
         command += &format!(" --require {}", arguments.require.join(","));

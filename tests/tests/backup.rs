@@ -199,6 +199,85 @@ fn last_time(events: &[HistoryEvent]) -> Option<prost_types::Timestamp> {
     events.last().and_then(|event| event.event_time)
 }
 
+/// What workers had when the backup was made.
+struct Claims {
+    /// Run id of the workflow whose activity a worker has.
+    busy: String,
+    activity: wire::PollActivityTaskQueueResponse,
+    /// A workflow task that a worker has.
+    workflow: wire::PollWorkflowTaskQueueResponse,
+}
+
+async fn claims(client: &Client) -> Result<Claims, Error> {
+    let busy = client.start("w", "busy", QUEUE, &[]).await?;
+    let task = workflow_task(client).await?;
+    complete(client, &task.task_token, vec![schedule_activity()]).await?;
+    let activity = activity_task(client).await?;
+    client.start("w", "claimed", QUEUE, &[]).await?;
+    let workflow = workflow_task(client).await?;
+    Ok(Claims {
+        busy,
+        activity,
+        workflow,
+    })
+}
+
+/// Late answers are refused, and the tasks come again, as they were.
+async fn claims_are_void(client: &Client, claims: &Claims) -> Result<(), Error> {
+    for refused in [
+        refusal(
+            complete(
+                client,
+                &claims.workflow.task_token,
+                vec![complete_workflow()],
+            )
+            .await,
+        )?,
+        refusal(complete_activity(client, &claims.activity.task_token).await)?,
+    ] {
+        assert_eq!(refused.code(), Code::NotFound, "{refused:?}");
+        assert!(refused.message().contains("another cluster"), "{refused:?}");
+    }
+    let again = workflow_task(client).await?;
+    assert_eq!(again.workflow_execution, claims.workflow.workflow_execution);
+    assert_eq!(again.started_event_id, claims.workflow.started_event_id);
+    complete(client, &again.task_token, vec![complete_workflow()]).await?;
+    let once_more = activity_task(client).await?;
+    assert_eq!(once_more.attempt, claims.activity.attempt);
+    complete_activity(client, &once_more.task_token).await?;
+    let task = workflow_task(client).await?;
+    complete(client, &task.task_token, vec![complete_workflow()]).await?;
+    let history = client.closed_history("busy", &claims.busy, LIMIT).await?;
+    assert_eq!(history.len(), 11, "{history:?}");
+    let times: Vec<_> = history
+        .iter()
+        .filter_map(|event| event.event_time)
+        .collect();
+    assert!(
+        times.is_sorted_by_key(|time| (time.seconds, time.nanos)),
+        "time goes on from where it was: {times:?}"
+    );
+    Ok(())
+}
+
+/// Of what was started while the backup was made, a beginning is there and the rest is not.
+async fn a_beginning_is_there(client: &Client, started: &[(String, String)]) -> Result<(), Error> {
+    let mut there = 0;
+    for (id, run_id) in started {
+        match client.history(id, run_id).await {
+            Ok(_) => there += 1,
+            Err(Error::Call(status)) if status.code() == Code::NotFound => break,
+            Err(other) => return Err(other),
+        }
+    }
+    for (id, run_id) in &started[there..] {
+        let missing = client.history(id, run_id).await;
+        assert!(missing.is_err(), "{id} is there, and one before is not");
+    }
+    assert!(there > 0, "the load was in it");
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restored_cluster_has_all_that_was_acknowledged_before_the_backup_and_goes_on()
 -> Result<(), Error> {
@@ -207,14 +286,7 @@ async fn a_restored_cluster_has_all_that_was_acknowledged_before_the_backup_and_
     let stop = Arc::new(AtomicBool::new(false));
     let during = tokio::spawn(load(client.clone(), stop.clone()));
 
-    // One workflow whose activity a worker has, and one whose workflow task it has.
-    let busy = client.start("w", "busy", QUEUE, &[]).await?;
-    let task = workflow_task(&client).await?;
-    complete(&client, &task.task_token, vec![schedule_activity()]).await?;
-    let activity = activity_task(&client).await?;
-    client.start("w", "claimed", QUEUE, &[]).await?;
-    let claimed = workflow_task(&client).await?;
-
+    let claims = claims(&client).await?;
     let known = client.start("load", "known", "nobody", &[]).await?;
     let before = client.history("known", &known).await?;
     let follower = cluster.leader().await? % 3 + 1;
@@ -273,48 +345,10 @@ async fn a_restored_cluster_has_all_that_was_acknowledged_before_the_backup_and_
 
     // All that was acknowledged before is there; of what came with the backup, a beginning.
     assert_eq!(client.history("known", &known).await?, before);
-    let mut there = 0;
-    for (id, run_id) in &started {
-        match client.history(id, run_id).await {
-            Ok(_) => there += 1,
-            Err(Error::Call(status)) if status.code() == Code::NotFound => break,
-            Err(other) => return Err(other),
-        }
-    }
-    for (id, run_id) in &started[there..] {
-        let missing = client.history(id, run_id).await;
-        assert!(missing.is_err(), "{id} is there, and one before is not");
-    }
-    assert!(there > 0, "the load was in it");
+    a_beginning_is_there(&client, &started).await?;
     assert!(client.history("late", &late).await.is_err());
 
-    // Claims are void: late answers are refused, and the tasks come again.
-    for refused in [
-        refusal(complete(&client, &claimed.task_token, vec![complete_workflow()]).await)?,
-        refusal(complete_activity(&client, &activity.task_token).await)?,
-    ] {
-        assert_eq!(refused.code(), Code::NotFound, "{refused:?}");
-        assert!(refused.message().contains("another cluster"), "{refused:?}");
-    }
-    let again = workflow_task(&client).await?;
-    assert_eq!(again.workflow_execution, claimed.workflow_execution);
-    assert_eq!(again.started_event_id, claimed.started_event_id);
-    complete(&client, &again.task_token, vec![complete_workflow()]).await?;
-    let once_more = activity_task(&client).await?;
-    assert_eq!(once_more.attempt, activity.attempt);
-    complete_activity(&client, &once_more.task_token).await?;
-    let task = workflow_task(&client).await?;
-    complete(&client, &task.task_token, vec![complete_workflow()]).await?;
-    let history = client.closed_history("busy", &busy, LIMIT).await?;
-    assert_eq!(history.len(), 11, "{history:?}");
-    let times: Vec<_> = history
-        .iter()
-        .filter_map(|event| event.event_time)
-        .collect();
-    assert!(
-        times.is_sorted_by_key(|time| (time.seconds, time.nanos)),
-        "time goes on from where it was: {times:?}"
-    );
+    claims_are_void(&client, &claims).await?;
     let new = client.start("load", "new", "nobody", &[]).await?;
     let (new, before) = (client.history("new", &new).await?, last_time(&before));
     assert!(last_time(&new).map(|time| time.seconds) >= before.map(|time| time.seconds));

@@ -139,6 +139,17 @@ impl Cluster {
         Ok(node)
     }
 
+    /// The nodes are founders of a new cluster, whose data is on their disks.
+    pub(super) fn found_again(&mut self) -> String {
+        let founders = self.settled().into_iter().map(|at| {
+            let host = &self.hosts[at];
+            format!("{}={}", host.node.unwrap_or_default(), host.addresses.raft)
+        });
+        self.founders = founders.collect::<Vec<_>>().join(",");
+        self.joined.clear();
+        self.founders.clone()
+    }
+
     /// The node of a place is gone for good, with its data.
     pub(super) fn forget(&mut self, at: usize) -> Result<(), Trouble> {
         self.hosts[at].kill()?;
@@ -249,6 +260,10 @@ impl Cluster {
                             let request = admin::RemoveMemberRequest { id };
                             client.remove_member(request).await.map(drop)
                         }
+                        Change::Raise(to) => {
+                            let request = admin::RaiseEngineVersionRequest { to };
+                            client.raise_engine_version(request).await.map(drop)
+                        }
                         Change::Transfer => {
                             let request = admin::TransferLeaderRequest { to: 0 };
                             client.transfer_leader(request).await.map(drop)
@@ -277,6 +292,8 @@ impl Cluster {
 pub(super) enum Change {
     Promote(u64),
     Remove(u64),
+    /// The engine version.
+    Raise(u32),
     Transfer,
 }
 
@@ -285,7 +302,7 @@ impl Change {
     fn is_made(self, message: &str) -> bool {
         match self {
             Change::Remove(id) => message.contains(&format!("node {id} is not a member")),
-            Change::Promote(_) | Change::Transfer => message.contains("already"),
+            Change::Promote(_) | Change::Raise(_) | Change::Transfer => message.contains("already"),
         }
     }
 }

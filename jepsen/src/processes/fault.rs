@@ -21,8 +21,8 @@ pub enum Need {
     FakeTime,
     /// The tool `prlimit`.
     Prlimit,
-    /// What the product does not have yet.
-    Product(&'static str),
+    /// A program that knows the next engine version, as builds of tests do.
+    NextVersion,
 }
 
 macro_rules! faults {
@@ -112,8 +112,8 @@ faults! {
     KillWorkers "kill-workers" Need::Nothing, "workers die with their tasks, others take their place";
     KillClients "kill-clients" Need::Nothing, "clients die in their calls, others take their place";
     SlowConsumer "slow-consumer" Need::Nothing, "a client asks for much and reads nothing";
-    RollingUpgrade "rolling-upgrade" Need::Product("there is one version of the engine"), "nodes of two versions";
-    RestoredBackup "restored-backup" Need::Product("there are no backups yet"), "a cluster made of a backup";
+    RollingUpgrade "rolling-upgrade" Need::NextVersion, "one node after the other gets a newer program, then the cluster its rules";
+    RestoredBackup "restored-backup" Need::Nothing, "at the end, all nodes are killed, and a cluster made of a backup is read";
 }
 
 impl Fault {
@@ -138,7 +138,7 @@ impl Fault {
             Need::CpuGroup => &machine.cpu_group,
             Need::FakeTime => return machine.fake_time.as_ref().err().cloned(),
             Need::Prlimit => &machine.prlimit,
-            Need::Product(why) => return Some(why.to_owned()),
+            Need::NextVersion => &machine.next_version,
         };
         lacks.as_ref().err().cloned()
     }
@@ -154,6 +154,7 @@ impl Fault {
                     | Fault::KillAll
                     | Fault::PowerCutAll
                     | Fault::RollingRestart
+                    | Fault::RollingUpgrade
             )
     }
 
@@ -195,8 +196,10 @@ mod tests {
     }
 
     #[test]
-    fn what_the_product_lacks_is_missing_everywhere() {
-        let machine = Machine::able();
+    fn what_a_machine_cannot_do_is_missing() {
+        let mut machine = Machine::able();
+        assert!(Fault::RollingUpgrade.missing(&machine).is_none());
+        machine.next_version = Err("a release".to_owned());
         assert!(Fault::RollingUpgrade.missing(&machine).is_some());
         assert!(Fault::PowerCutAll.missing(&machine).is_none());
     }

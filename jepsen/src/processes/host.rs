@@ -10,6 +10,7 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
+use steadfast_engine::ENGINE_VERSION;
 
 /// A node that was asked to end is gone after this, on a slow machine.
 const STOPS: Duration = Duration::from_secs(20);
@@ -40,6 +41,8 @@ pub(super) struct Host {
     /// A file of its node was spoiled: the node may refuse to go on, now or later.
     pub(super) spoiled: bool,
     pub(super) paused: bool,
+    /// The newest engine version that its program knows.
+    pub(super) engine_version: u32,
     /// Its wall clock, as libfaketime reads it.
     clock: PathBuf,
     fake_time: Option<PathBuf>,
@@ -93,6 +96,7 @@ impl Host {
             may_end: false,
             spoiled: false,
             paused: false,
+            engine_version: ENGINE_VERSION,
             clock,
             fake_time: machine.fake_time.as_ref().ok().cloned(),
             block: group(limits_disks, Controller::Block)?,
@@ -139,6 +143,7 @@ impl Host {
             .args(["--grpc-address", &self.addresses.grpc])
             .args(["--raft-address", &self.addresses.raft])
             .args(["--http-address", &self.addresses.http])
+            .args(["--test-engine-version", &self.engine_version.to_string()])
             .args(start.members)
             .stdin(Stdio::null())
             .stdout(log)

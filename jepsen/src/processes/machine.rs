@@ -3,7 +3,11 @@
 use super::group::{self, Controller};
 use super::{Trouble, sealed, tool};
 use std::path::{Path, PathBuf};
+use steadfast_engine::ENGINE_VERSION;
 use tappers::{Interface, Tun};
+
+/// The next engine version, which builds of tests know.
+pub(super) const NEXT_VERSION: u32 = ENGINE_VERSION + 1;
 
 /// For each thing that faults need: whether it is there, or why not.
 #[derive(Debug, Clone)]
@@ -24,12 +28,14 @@ pub struct Machine {
     pub fake_time: Result<PathBuf, String>,
     /// The tool.
     pub prlimit: Result<(), String>,
+    /// A program under test that knows the next engine version.
+    pub next_version: Result<(), String>,
 }
 
 impl Machine {
-    /// Tries everything. What it makes is gone when it returns.
+    /// Tries everything, with the program under test. What it makes is gone when it returns.
     #[must_use]
-    pub fn probe(scratch: &Path) -> Machine {
+    pub fn probe(scratch: &Path, binary: &Path) -> Machine {
         let sealed = sealed::inside();
         let within = |tried: Result<(), Trouble>| match &sealed {
             Ok(()) => tried.map_err(|trouble| trouble.to_string()),
@@ -45,6 +51,7 @@ impl Machine {
             prlimit: tool(&["prlimit", "--version"])
                 .map(drop)
                 .map_err(|trouble| trouble.to_string()),
+            next_version: next_version(binary),
             sealed,
         }
     }
@@ -61,7 +68,27 @@ impl Machine {
             cpu_group: Ok(()),
             fake_time: Ok(PathBuf::new()),
             prlimit: Ok(()),
+            next_version: Ok(()),
         }
+    }
+}
+
+/// Whether the program takes the option that tests of upgrades give it; it ends at once in any case,
+/// for the rest of the line is wrong.
+fn next_version(binary: &Path) -> Result<(), String> {
+    let version = NEXT_VERSION.to_string();
+    let output = std::process::Command::new(binary)
+        .args(["server", "--node-id", "1", "--join", "nowhere:1"])
+        .args(["--initial-members", "1=nowhere:1"])
+        .args(["--test-engine-version", &version])
+        .output()
+        .map_err(|error| format!("{}: {error}", binary.display()))?;
+    let words = String::from_utf8_lossy(&output.stderr);
+    match words.contains("exclude each other") {
+        true => Ok(()),
+        false => Err(format!(
+            "this program does not know engine version {version}"
+        )),
     }
 }
 

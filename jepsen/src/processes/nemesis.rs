@@ -7,6 +7,7 @@ mod limits;
 mod members;
 mod network;
 mod nodes;
+mod restored;
 
 use super::Trouble;
 use super::caller_faults::Callers;
@@ -380,8 +381,9 @@ impl Nemesis {
             Fault::KillWorkers => Ok(self.kill_workers()),
             Fault::KillClients => Ok(self.kill_clients()),
             Fault::SlowConsumer => Ok(self.slow_consumer()),
-            // The product does not have what they need.
-            Fault::RollingUpgrade | Fault::RestoredBackup => Ok(None),
+            Fault::RollingUpgrade => self.upgrade_all().await,
+            // It comes when everything else is over.
+            Fault::RestoredBackup => Ok(None),
         }
     }
 }

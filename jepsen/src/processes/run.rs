@@ -71,9 +71,9 @@ pub async fn run(order: &Order) -> Result<bool, Trouble> {
     if sealed::inside().is_ok() {
         sealed::prepare()?;
     }
-    let mut machine = Machine::probe(&scratch);
+    let mut machine = Machine::probe(&scratch, &order.binary);
     let mut chance = ChaCha8Rng::seed_from_u64(order.seed);
-    let (faults, skipped) = choose(order, &machine, &mut chance);
+    let (mut faults, skipped) = choose(order, &machine, &mut chance);
     if !faults.iter().any(|fault| fault.need() == Need::FakeTime) {
         machine.fake_time = Err("no fault needs it".into());
     }
@@ -99,13 +99,17 @@ pub async fn run(order: &Order) -> Result<bool, Trouble> {
     let transport = Transport::Channels(cluster.channels.clone());
     let caller = Caller::new(chance.random(), transport, HABITS, &trace);
     let callers = Callers::start(caller, CLIENTS, WORKERS, until.into());
+    // It is the last, whatever else happens.
+    let before = faults.len();
+    faults.retain(|fault| *fault != Fault::RestoredBackup);
+    let restores = faults.len() < before;
     let mut nemesis = Nemesis::new(cluster, callers, faults, chance, began);
     let mut evidence = Evidence {
         lasted: order.lasts,
         ..Evidence::default()
     };
     if told.is_ok() {
-        told = story(&mut nemesis, until, order, &mut evidence).await;
+        told = story(&mut nemesis, until, order, restores, &mut evidence).await;
     }
     gather(&nemesis, &mut evidence, &mut record, &order.out);
     record.judge(told, &evidence, &order.require);
@@ -168,6 +172,7 @@ async fn story(
     nemesis: &mut Nemesis,
     until: Instant,
     order: &Order,
+    restores: bool,
     evidence: &mut Evidence,
 ) -> Result<(), Failure> {
     nemesis.hold(WARM_UP).await?;
@@ -175,6 +180,9 @@ async fn story(
     nemesis.mend().await?;
     liveness(nemesis).await?;
     nemesis.callers.end();
+    if restores {
+        nemesis.restore(&order.binary, &order.out).await?;
+    }
     let caller = nemesis.callers.caller.fork(0);
     let Final {
         runs,

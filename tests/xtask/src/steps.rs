@@ -66,7 +66,7 @@ fn jepsen_steps() -> Vec<Step> {
     const RUNS: [(&str, &str); 4] = [
         (
             "processes",
-            "kill-leader,pause-leader,kill-all,transfer-storm,rolling-restart",
+            "kill-leader,pause-leader,kill-all,transfer-storm,rolling-upgrade",
         ),
         (
             "network",
@@ -78,7 +78,7 @@ fn jepsen_steps() -> Vec<Step> {
         ),
         (
             "members and files",
-            "membership,lost-disk,flip-log,truncate-index,memory-limit,slow-consumer",
+            "membership,lost-disk,flip-log,truncate-index,memory-limit,slow-consumer,restored-backup",
         ),
     ];
     let run = |(name, faults): (&str, &str)| {

@@ -95,7 +95,7 @@ fn perform(arguments: &Arguments) -> Result<bool, String> {
     }
     let out = arguments.out.clone().unwrap_or_else(std::env::temp_dir);
     if arguments.list {
-        list(&Machine::probe(&out));
+        list(&Machine::probe(&out, &binary(arguments)?));
         return Ok(true);
     }
     let order = Order {

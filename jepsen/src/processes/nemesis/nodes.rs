@@ -1,8 +1,9 @@
 //! Faults of processes: kill, stop, pause, and leadership that never rests.
 
-use super::{Brought, Nemesis};
+use super::{Brought, Failure, Nemesis};
 use crate::evidence::Violation;
-use crate::processes::cluster::READY;
+use crate::processes::cluster::{Change, READY};
+use crate::processes::machine::NEXT_VERSION;
 
 impl Nemesis {
     pub(super) fn kill_these(&mut self, places: impl IntoIterator<Item = usize>) -> Brought {
@@ -72,15 +73,46 @@ impl Nemesis {
 
     pub(super) async fn restart_all(&mut self) -> Brought {
         for at in self.cluster.settled() {
-            let node = self.cluster.hosts[at].node.unwrap_or_default();
-            self.stop(at).await?;
-            self.cluster.start_node(at, node)?;
-            if !self.cluster.ready(at, READY).await? {
-                let what = format!("node {node}: {}", self.cluster.last_words(node));
-                return Err(Violation::new("nodes_start", what).into());
-            }
+            self.restart(at).await?;
         }
         Ok(Some("each was stopped and started".into()))
+    }
+
+    /// One node after the other gets a newer program while the others go on with the old; then the
+    /// cluster goes on by its rules. Once in a run.
+    pub(super) async fn upgrade_all(&mut self) -> Brought {
+        if self
+            .cluster
+            .hosts
+            .iter()
+            .all(|host| host.engine_version == NEXT_VERSION)
+        {
+            return Ok(None);
+        }
+        for at in self.cluster.settled() {
+            self.cluster.hosts[at].engine_version = NEXT_VERSION;
+            self.restart(at).await?;
+            let mixed = self.millis(200, 1_500);
+            self.hold(mixed).await?;
+        }
+        for host in &mut self.cluster.hosts {
+            host.engine_version = NEXT_VERSION;
+        }
+        self.cluster.change(Change::Raise(NEXT_VERSION)).await?;
+        Ok(Some(format!(
+            "each was upgraded, then engine version {NEXT_VERSION}"
+        )))
+    }
+
+    async fn restart(&mut self, at: usize) -> Result<(), Failure> {
+        let node = self.cluster.hosts[at].node.unwrap_or_default();
+        self.stop(at).await?;
+        self.cluster.start_node(at, node)?;
+        if !self.cluster.ready(at, READY).await? {
+            let what = format!("node {node}: {}", self.cluster.last_words(node));
+            return Err(Violation::new("nodes_start", what).into());
+        }
+        Ok(())
     }
 
     /// A follower misses what the leader commits before it is killed, and then has the vote.

@@ -175,6 +175,16 @@ fn planted_bugs_are_in_builds_of_tests_only() {
     );
 }
 
+/// Jepsen's builds know one engine version more; what users get does not.
+#[test]
+fn the_next_engine_version_is_in_builds_of_jepsen_only() {
+    let feature = "next-engine-version";
+    for (path, text) in files(".", &["Cargo.toml"]) {
+        let may = path == "node/planted/Cargo.toml" || path == "jepsen/Cargo.toml";
+        assert!(may || !text.contains(feature), "{path} names {feature}");
+    }
+}
+
 #[test]
 fn only_the_command_line_of_planted_chooses_a_bug_and_no_checker_knows_of_one() {
     let allowed = ["jepsen/src/bin/planted.rs", "jepsen/tests/planted_bugs.rs"];

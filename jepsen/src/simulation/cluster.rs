@@ -11,7 +11,7 @@ use steadfast::entropy::SeededEntropy;
 use steadfast::node::{Node, NodeOptions, Seams, StartError, Threads};
 use steadfast::shard::{Seed, Shard};
 use steadfast::sizes::Sizes;
-use steadfast_engine::Timestamp;
+use steadfast_engine::{ENGINE_VERSION, Timestamp};
 use steadfast_raft::{RaftNode, Timing};
 use steadfast_storage::disk::{CrashLoss, SimulatedDisk};
 use steadfast_storage::state::MemoryIndexFactory;
@@ -124,6 +124,10 @@ pub struct Cluster {
     joined: BTreeMap<u64, u64>,
     doors: Doors,
     lives: u64,
+    /// The newest engine version that each node's program knows.
+    programs: BTreeMap<u64, u32>,
+    /// And that of nodes that are new.
+    new_program: u32,
 }
 
 fn name(id: u64) -> String {
@@ -175,6 +179,8 @@ impl Cluster {
             joined: BTreeMap::new(),
             doors: Doors::default(),
             lives: 0,
+            programs: BTreeMap::new(),
+            new_program: ENGINE_VERSION,
         };
         for id in 1..=size {
             let clock = Arc::new(WrongClock::new(WALL));
@@ -208,6 +214,22 @@ impl Cluster {
         self.members.remove(&id);
     }
 
+    /// The newest engine version that a node's program knows.
+    #[must_use]
+    pub fn program(&self, id: u64) -> u32 {
+        self.programs.get(&id).copied().unwrap_or(self.new_program)
+    }
+
+    /// New nodes know engine versions up to this one.
+    pub fn set_new_program(&mut self, engine_version: u32) {
+        self.new_program = engine_version;
+    }
+
+    /// A node knows at its next start what new nodes know.
+    pub fn upgrade(&mut self, id: u64) {
+        self.programs.insert(id, self.new_program);
+    }
+
     /// A machine comes back, or for the first time.
     ///
     /// # Errors
@@ -233,6 +255,7 @@ impl Cluster {
                 .map(|asks| name(*asks))
                 .unwrap_or_default(),
             seed: Seed::default(),
+            engine_version: Some(*self.programs.entry(id).or_insert(self.new_program)),
             ..NodeOptions::default()
         };
         let entropy = self.seed.wrapping_mul(1_000_003) + self.lives;

@@ -8,6 +8,7 @@ mod disks;
 mod links;
 mod members;
 mod observe;
+mod upgrade;
 
 use super::swarm::{Fault, Swarm};
 use super::{Cluster, Crashed, Met, Situation, Trace};
@@ -22,6 +23,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use steadfast_storage::disk::CrashLoss;
 use tokio::time::{Instant, sleep};
+use upgrade::Upgrade;
 
 /// Between two looks.
 const TICK: Duration = Duration::from_millis(50);
@@ -58,6 +60,8 @@ pub struct Nemesis {
     mend_at: Option<Instant>,
     /// The change of membership under way; one at a time.
     changing: Option<Changing>,
+    /// The rolling upgrade, in seeds that have one.
+    upgrade: Option<Upgrade>,
     /// A member whose disk is damaged or gone.
     damaged: Option<u64>,
     /// Nodes that were removed and must end.
@@ -99,6 +103,7 @@ impl Nemesis {
             paused: BTreeMap::new(),
             mend_at: None,
             changing: None,
+            upgrade: None,
             damaged: None,
             leaving: BTreeSet::new(),
             next_id,
@@ -252,6 +257,7 @@ impl Nemesis {
         }
         self.members_changed().await?;
         let now = Instant::now();
+        self.go_on_upgrading(now).await;
         let (back, down) = std::mem::take(&mut self.down)
             .into_iter()
             .partition(|(at, _)| *at <= now);

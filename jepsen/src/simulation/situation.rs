@@ -31,10 +31,12 @@ pub enum Situation {
     DamageFound,
     /// New work was refused since a disk was nearly full.
     DiskLow,
+    /// The cluster went on by the rules of a newer engine version.
+    EngineVersionRaised,
 }
 
 /// All of them.
-pub const SITUATIONS: [Situation; 12] = [
+pub const SITUATIONS: [Situation; 13] = [
     Situation::Mark,
     Situation::Merge,
     Situation::Purge,
@@ -47,6 +49,7 @@ pub const SITUATIONS: [Situation; 12] = [
     Situation::AnswerForSuperseded,
     Situation::DamageFound,
     Situation::DiskLow,
+    Situation::EngineVersionRaised,
 ];
 
 /// How often each was met.

@@ -20,6 +20,9 @@ const DRAIN: Duration = Duration::from_secs(180);
 /// And then all replicas are the same within this.
 const CONVERGE: Duration = Duration::from_secs(60);
 
+/// One seed in so many has a rolling upgrade.
+const UPGRADES_EVERY: u64 = 3;
+
 /// What to simulate.
 #[derive(Debug, Clone, Copy)]
 pub struct Order {
@@ -126,6 +129,10 @@ async fn story(
     let nemesis_chance = ChaCha8Rng::seed_from_u64(chance.random());
     let mut nemesis = Nemesis::new(cluster, swarm.clone(), nemesis_chance, trace);
     nemesis.looks = looks;
+    // By the seed itself, so that what is drawn stays as it was.
+    if order.seed % UPGRADES_EVERY == 0 {
+        nemesis.begin_upgrade();
+    }
     let until = Instant::now() + order.lasts;
     let clients: Vec<_> = (0..swarm.clients)
         .map(|number| tokio::spawn(Client::new(&caller, number).run(until)))

@@ -130,7 +130,7 @@ async fn story(
     let mut nemesis = Nemesis::new(cluster, swarm.clone(), nemesis_chance, trace);
     nemesis.looks = looks;
     // By the seed itself, so that what is drawn stays as it was.
-    if order.seed % UPGRADES_EVERY == 0 {
+    if order.seed.is_multiple_of(UPGRADES_EVERY) {
         nemesis.begin_upgrade();
     }
     let until = Instant::now() + order.lasts;

@@ -7,7 +7,7 @@
 
 mod caller_faults;
 mod cluster;
-mod disk;
+pub(crate) mod disk;
 pub mod fault;
 mod final_state;
 mod group;

@@ -9,6 +9,7 @@ mod plant;
 mod sdks;
 mod simulation;
 mod steps;
+mod torture;
 
 use clap::{Parser, Subcommand};
 use std::io::Write;
@@ -66,6 +67,8 @@ enum Command {
     Sim(simulation::SimArgs),
     /// Real processes under real faults, and what must hold then
     Jepsen(jepsen::JepsenArgs),
+    /// Log, state files and sled alone, under power cuts of the disk they are on
+    Torture(torture::TortureArgs),
     /// Installs the official SDKs for the tests into the build directory
     Sdks,
     /// Each dependency's licence against the allowed list, and the exact pins
@@ -94,6 +97,7 @@ fn main() -> ExitCode {
         Command::Plant(args) => plant::run(&args),
         Command::Sim(args) => simulation::run(&args),
         Command::Jepsen(args) => jepsen::run(&args),
+        Command::Torture(args) => torture::run(&args),
         Command::Sdks => sdks::install(),
         Command::CheckLicences => licences::check(),
     };

@@ -5,6 +5,7 @@
 //! what the machine can do; a fault that it cannot do is named in the verdict, never passed over.
 //! Clients, workers, journal and checkers are those of the simulator.
 
+pub mod adversity;
 mod caller_faults;
 mod cluster;
 pub(crate) mod disk;

@@ -1,6 +1,8 @@
 //! `cargo xtask`: the only door for developers. Nothing has to be installed first.
 
+mod adversity;
 mod bench;
+mod document;
 mod golden;
 mod jepsen;
 mod licences;
@@ -67,6 +69,8 @@ enum Command {
     Sim(simulation::SimArgs),
     /// Real processes under real faults, and what must hold then
     Jepsen(jepsen::JepsenArgs),
+    /// A steady load while one thing after the other is wrong; writes docs/adversity.md
+    Adversity(adversity::AdversityArgs),
     /// Log, state files and sled alone, under power cuts of the disk they are on
     Torture(torture::TortureArgs),
     /// Installs the official SDKs for the tests into the build directory
@@ -97,6 +101,7 @@ fn main() -> ExitCode {
         Command::Plant(args) => plant::run(&args),
         Command::Sim(args) => simulation::run(&args),
         Command::Jepsen(args) => jepsen::run(&args),
+        Command::Adversity(args) => adversity::run(&args),
         Command::Torture(args) => torture::run(&args),
         Command::Sdks => sdks::install(),
         Command::CheckLicences => licences::check(),

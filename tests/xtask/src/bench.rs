@@ -2,10 +2,12 @@
 
 mod cluster;
 mod endurance;
+mod failover;
 mod sampled;
 mod strace;
 
 pub(crate) use endurance::run as run_endurance;
+pub(crate) use failover::run as run_failover;
 pub(crate) use strace::run as run_strace;
 
 use crate::{document, say};

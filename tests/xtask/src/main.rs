@@ -49,6 +49,12 @@ enum Command {
         /// three times per workflow and replica
         #[arg(long, conflicts_with_all = ["quick", "strace"])]
         endurance: bool,
+        /// Instead: kills the leader under load, and writes how long each kill was felt
+        #[arg(long, conflicts_with_all = ["quick", "strace", "endurance"])]
+        failover: bool,
+        /// Kills of --failover
+        #[arg(long, default_value_t = 100, requires = "failover")]
+        kills: u32,
         /// Workflows of --strace (2,000) or --endurance (500,000)
         #[arg(long)]
         workflows: Option<u64>,
@@ -96,6 +102,11 @@ fn main() -> ExitCode {
             workflows,
             ..
         } => bench::run_endurance(workflows.unwrap_or(500_000)),
+        Command::Bench {
+            failover: true,
+            kills,
+            ..
+        } => bench::run_failover(kills),
         Command::Bench { quick, .. } => bench::run(quick),
         Command::Pitfalls { numbers } => pitfalls::run(&numbers),
         Command::Plant(args) => plant::run(&args),

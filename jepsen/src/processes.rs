@@ -5,9 +5,10 @@
 //! what the machine can do; a fault that it cannot do is named in the verdict, never passed over.
 //! Clients, workers, journal and checkers are those of the simulator.
 
+pub mod adversity;
 mod caller_faults;
 mod cluster;
-mod disk;
+pub(crate) mod disk;
 pub mod fault;
 mod final_state;
 mod group;

@@ -186,8 +186,12 @@ fn the_next_engine_version_is_in_builds_of_jepsen_only() {
 }
 
 #[test]
-fn only_the_command_line_of_planted_chooses_a_bug_and_no_checker_knows_of_one() {
-    let allowed = ["jepsen/src/bin/planted.rs", "jepsen/tests/planted_bugs.rs"];
+fn only_two_command_lines_choose_a_bug_and_no_checker_knows_of_one() {
+    let allowed = [
+        "jepsen/src/bin/planted.rs",
+        "jepsen/src/bin/torture.rs",
+        "jepsen/tests/planted_bugs.rs",
+    ];
     for below in ["jepsen", "tests", "sdk"] {
         let found = lines_with(below, &["steadfast_", "planted"].concat(), &allowed);
         assert_none("who knows of planted bugs", &found);

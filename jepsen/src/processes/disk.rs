@@ -11,14 +11,19 @@ const FILLER: &str = "filler";
 /// Pages that fill what is left, twice the greatest slack.
 const FILL_WRITES_MAX: u32 = 1 << 15;
 /// `EXT4_IOC_SHUTDOWN` by Python, since it needs a raw system call: the first argument is 1 for
-/// errors only, 2 for a power cut (the journal is not written out), the others are disks.
-const SHUTDOWN: &str = "import fcntl, os, struct, sys
-for disk in [os.open(path, os.O_RDONLY) for path in sys.argv[2:]]:
-    fcntl.ioctl(disk, 0x8004587D, struct.pack('I', int(sys.argv[1])))";
+/// errors only, 2 for a power cut (the journal is not written out), the others are disks. Prints the
+/// machine's monotonic clock in nanoseconds as it was just before.
+const SHUTDOWN: &str = "import fcntl, os, struct, sys, time
+disks = [os.open(path, os.O_RDONLY) for path in sys.argv[2:]]
+how = struct.pack('I', int(sys.argv[1]))
+moment = time.monotonic_ns()
+for disk in disks:
+    fcntl.ioctl(disk, 0x8004587D, how)
+print(moment)";
 
 /// One node's disk.
 #[derive(Debug)]
-pub(super) struct Disk {
+pub(crate) struct Disk {
     /// `None`: a folder only.
     image: Option<PathBuf>,
     folder: PathBuf,
@@ -28,7 +33,7 @@ pub(super) struct Disk {
 
 impl Disk {
     /// A new, empty one in an image.
-    pub(super) fn image(scratch: &Path, name: &str, bytes: u64) -> Result<Disk, Trouble> {
+    pub(crate) fn image(scratch: &Path, name: &str, bytes: u64) -> Result<Disk, Trouble> {
         let image = scratch.join(format!("{name}.ext4"));
         let file = std::fs::File::create(&image).map_err(io(image.display().to_string()))?;
         file.set_len(bytes).map_err(io("the image's size"))?;
@@ -56,7 +61,7 @@ impl Disk {
     }
 
     /// Where the node keeps its data.
-    pub(super) fn data_dir(&self) -> PathBuf {
+    pub(crate) fn data_dir(&self) -> PathBuf {
         self.folder.join("data")
     }
 
@@ -69,17 +74,24 @@ impl Disk {
     }
 
     /// The power fails: what was not synced is lost, and every call fails from now on.
-    pub(super) fn cut_power(&mut self) -> Result<(), Trouble> {
+    pub(crate) fn cut_power(&mut self) -> Result<(), Trouble> {
         cut_power(&mut [self])
+    }
+
+    /// As [`Disk::cut_power`]; the monotonic clock in nanoseconds just before.
+    pub(crate) fn cut_power_at(&mut self) -> Result<u64, Trouble> {
+        let printed = shut_down("2", &mut [self])?;
+        let moment = printed.trim().parse();
+        moment.map_err(|_| Trouble::Tool(format!("no moment of the power cut: {printed}")))
     }
 
     /// Every call fails from now on.
     pub(super) fn fail(&mut self) -> Result<(), Trouble> {
-        shut_down("1", &mut [self])
+        shut_down("1", &mut [self]).map(drop)
     }
 
     /// The power is back. No process may have a file open.
-    pub(super) fn mount_again(&mut self) -> Result<(), Trouble> {
+    pub(crate) fn mount_again(&mut self) -> Result<(), Trouble> {
         tool(&["umount", &self.folder.to_string_lossy()])?;
         self.mount()?;
         self.broken = false;
@@ -116,9 +128,13 @@ impl Disk {
     }
 
     /// A new disk in the place of the old.
-    pub(super) fn wipe(&self) -> Result<(), Trouble> {
+    pub(crate) fn wipe(&self) -> Result<(), Trouble> {
         let data = self.data_dir();
-        std::fs::remove_dir_all(&data).map_err(io(data.display().to_string()))
+        match std::fs::remove_dir_all(&data) {
+            // A power cut took it.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            removed => removed.map_err(io(data.display().to_string())),
+        }
     }
 
     /// The number of the block device, as `MAJOR:MINOR`.
@@ -128,7 +144,7 @@ impl Disk {
     }
 
     /// Takes it away.
-    pub(super) fn remove(&mut self) {
+    pub(crate) fn remove(&mut self) {
         if let Some(image) = &self.image {
             tool(&["umount", "--lazy", &self.folder.to_string_lossy()]).ok();
             std::fs::remove_file(image).ok();
@@ -157,10 +173,10 @@ fn fill_up(path: &Path) -> Result<(), Trouble> {
 
 /// The power of all these fails at once.
 pub(super) fn cut_power(disks: &mut [&mut Disk]) -> Result<(), Trouble> {
-    shut_down("2", disks)
+    shut_down("2", disks).map(drop)
 }
 
-fn shut_down(how: &str, disks: &mut [&mut Disk]) -> Result<(), Trouble> {
+fn shut_down(how: &str, disks: &mut [&mut Disk]) -> Result<String, Trouble> {
     let folders: Vec<String> = disks
         .iter()
         .map(|disk| disk.folder.to_string_lossy().into_owned())
@@ -170,5 +186,5 @@ fn shut_down(how: &str, disks: &mut [&mut Disk]) -> Result<(), Trouble> {
     for disk in disks {
         disk.broken = true;
     }
-    tool(&words).map(drop)
+    tool(&words)
 }

@@ -56,6 +56,14 @@ impl Machine {
         }
     }
 
+    /// Tries only whether there are disks whose power can be cut.
+    ///
+    /// # Errors
+    /// Why there are none.
+    pub fn disks(scratch: &Path) -> Result<(), String> {
+        images(scratch).map_err(|trouble| trouble.to_string())
+    }
+
     /// One that can do everything.
     #[must_use]
     pub fn able() -> Machine {

@@ -2,23 +2,24 @@
 
 mod cluster;
 mod endurance;
+mod failover;
 mod sampled;
 mod strace;
 
 pub(crate) use endurance::run as run_endurance;
+pub(crate) use failover::run as run_failover;
 pub(crate) use strace::run as run_strace;
 
-use crate::{root, say, target_dir};
+use crate::{document, say};
 use cluster::Cluster;
 use serde_json::Value;
-use std::fmt::Write as _;
-use std::path::Path;
-use std::process::Command;
 
-/// The table stands between these lines of docs/performance.md; the text around it stays.
-const BEGIN: &str = "<!-- begin: cargo xtask bench -->";
-const END: &str = "<!-- end: cargo xtask bench -->";
+const DOCUMENT: &str = "docs/performance.md";
 const KILLS: u32 = 30;
+const CIRCUMSTANCES: &str = "\
+Three nodes of `steadfast dev`, release build, default configuration, every write synced to disk, \
+assertions and digest on.
+Figures in ms, mutations, writes and syncs are per workflow (or per signal).";
 
 /// One row of the table.
 struct Row {
@@ -123,12 +124,15 @@ pub(crate) fn run(quick: bool) -> Result<(), String> {
     } else {
         leader_kills(&cluster)?
     };
-    let text = format!("{}\n\n{table}\n{kills}", circumstances());
+    let text = format!(
+        "{}\n{CIRCUMSTANCES}\n\n{table}\n{kills}",
+        document::machine()
+    );
     say(&text);
     if quick {
         return Ok(());
     }
-    write_document(&text)
+    document::replace(DOCUMENT, "bench", &text)
 }
 
 fn add_row(table: &mut String, name: &str, report: &Value) {
@@ -186,93 +190,4 @@ fn leader_kills(cluster: &Cluster) -> Result<String, String> {
          longest {} ms.\n",
         report["kills"], report["p50_ms"], report["max_ms"]
     ))
-}
-
-/// Machine, file system, build and commit.
-fn circumstances() -> String {
-    let first = |program: &str, args: &[&str]| {
-        let output = Command::new(program)
-            .args(args)
-            .current_dir(root())
-            .output();
-        let text = output.map(|output| output.stdout).unwrap_or_default();
-        String::from_utf8_lossy(&text)
-            .lines()
-            .next()
-            .unwrap_or("unknown")
-            .trim()
-            .to_string()
-    };
-    let cpu_info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpu_info
-        .lines()
-        .find_map(|line| line.strip_prefix("model name")?.split_once(':'))
-        .map_or("unknown", |(_, model)| model.trim());
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let target = target_dir();
-    let target = target.to_string_lossy();
-    let mut text = String::new();
-    // Writing to a string cannot fail.
-    writeln!(
-        text,
-        "Commit {}.",
-        first("git", &["rev-parse", "--short=12", "HEAD"])
-    )
-    .ok();
-    writeln!(
-        text,
-        "Machine: {model}, {cores} cores, Linux {}; the driver runs on it too.",
-        first("uname", &["-r"])
-    )
-    .ok();
-    writeln!(
-        text,
-        "File system: {}.",
-        first("findmnt", &["-n", "-o", "FSTYPE", "-T", &target])
-    )
-    .ok();
-    text.push_str(
-        "Three nodes of `steadfast dev`, release build, default configuration, every write synced \
-         to disk, assertions and digest on.\n\
-         Figures in ms, mutations, writes and syncs are per workflow (or per signal).",
-    );
-    text
-}
-
-fn write_document(text: &str) -> Result<(), String> {
-    let path = root().join("docs/performance.md");
-    let failed = |error: std::io::Error| format!("{}: {error}", path.display());
-    let old = std::fs::read_to_string(&path)
-        .unwrap_or_else(|_| format!("# Performance\n\n{BEGIN}\n{END}\n"));
-    let new = replaced(&old, text).ok_or_else(|| {
-        format!(
-            "{}: the lines `{BEGIN}` and `{END}` are missing",
-            path.display()
-        )
-    })?;
-    std::fs::write(Path::new(&path), new).map_err(failed)
-}
-
-fn replaced(old: &str, text: &str) -> Option<String> {
-    let (before, rest) = old.split_once(BEGIN)?;
-    let (_, after) = rest.split_once(END)?;
-    Some(format!(
-        "{before}{BEGIN}\n{}\n{END}{after}",
-        text.trim_end()
-    ))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_text_around_the_table_stays() {
-        let old = format!("a\n{BEGIN}\nold\n{END}\nb\n");
-        assert_eq!(
-            replaced(&old, "new\n").unwrap(),
-            format!("a\n{BEGIN}\nnew\n{END}\nb\n")
-        );
-        assert!(replaced("nothing", "new").is_none());
-    }
 }

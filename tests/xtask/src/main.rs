@@ -1,6 +1,8 @@
 //! `cargo xtask`: the only door for developers. Nothing has to be installed first.
 
+mod adversity;
 mod bench;
+mod document;
 mod golden;
 mod jepsen;
 mod licences;
@@ -9,6 +11,7 @@ mod plant;
 mod sdks;
 mod simulation;
 mod steps;
+mod torture;
 
 use clap::{Parser, Subcommand};
 use std::io::Write;
@@ -46,6 +49,12 @@ enum Command {
         /// three times per workflow and replica
         #[arg(long, conflicts_with_all = ["quick", "strace"])]
         endurance: bool,
+        /// Instead: kills the leader under load, and writes how long each kill was felt
+        #[arg(long, conflicts_with_all = ["quick", "strace", "endurance"])]
+        failover: bool,
+        /// Kills of --failover
+        #[arg(long, default_value_t = 100, requires = "failover")]
+        kills: u32,
         /// Workflows of --strace (2,000) or --endurance (500,000)
         #[arg(long)]
         workflows: Option<u64>,
@@ -66,6 +75,10 @@ enum Command {
     Sim(simulation::SimArgs),
     /// Real processes under real faults, and what must hold then
     Jepsen(jepsen::JepsenArgs),
+    /// A steady load while one thing after the other is wrong; writes docs/adversity.md
+    Adversity(adversity::AdversityArgs),
+    /// Log, state files and sled alone, under power cuts of the disk they are on
+    Torture(torture::TortureArgs),
     /// Installs the official SDKs for the tests into the build directory
     Sdks,
     /// Each dependency's licence against the allowed list, and the exact pins
@@ -89,11 +102,18 @@ fn main() -> ExitCode {
             workflows,
             ..
         } => bench::run_endurance(workflows.unwrap_or(500_000)),
+        Command::Bench {
+            failover: true,
+            kills,
+            ..
+        } => bench::run_failover(kills),
         Command::Bench { quick, .. } => bench::run(quick),
         Command::Pitfalls { numbers } => pitfalls::run(&numbers),
         Command::Plant(args) => plant::run(&args),
         Command::Sim(args) => simulation::run(&args),
         Command::Jepsen(args) => jepsen::run(&args),
+        Command::Adversity(args) => adversity::run(&args),
+        Command::Torture(args) => torture::run(&args),
         Command::Sdks => sdks::install(),
         Command::CheckLicences => licences::check(),
     };

@@ -52,6 +52,7 @@ pub(crate) fn test(quick: bool) -> Result<(), String> {
         let seeds = "cargo xtask sim --no-build --seeds 1..101 --ticks 60 --for 300s";
         steps.push(step("simulation of 100 seeds, five minutes at most", seeds));
         steps.extend(jepsen_steps());
+        steps.extend(torture_steps());
         // Built with all tests, in their features.
         steps.push(step("golden suites", "cargo xtask golden --no-build"));
         let kills = "cargo xtask golden --no-build --leader-kills --draw 30";
@@ -89,6 +90,19 @@ fn jepsen_steps() -> Vec<Step> {
         )
     };
     RUNS.into_iter().map(run).collect()
+}
+
+/// Power cuts under the storage room alone, and a bug that they must find.
+fn torture_steps() -> Vec<Step> {
+    let torture = "cargo xtask torture --no-build --where-possible --seed 1 --cuts";
+    let planted = format!("{torture} 20 --plant delta_not_synced");
+    vec![
+        step(
+            "20 power cuts of the storage room",
+            &format!("{torture} 20"),
+        ),
+        step("power cuts find a planted bug", &planted),
+    ]
 }
 
 /// How much, and from which seed.

@@ -38,7 +38,12 @@ pub(crate) fn open<R: Record>(
     disk.create_dir_all(dir)
         .map_err(StateError::io("create", dir))?;
     let local = match load(&*disk, dir)? {
-        Some(local) => local,
+        Some(local) => {
+            // A killed process may have renamed what no power cut has to keep. What is found is
+            // about to be called durable, and the log purged up to it.
+            disk.sync_dir(dir).map_err(StateError::io("fsync", dir))?;
+            local
+        }
         None => start_empty(&*disk, dir)?,
     };
     clean(&*disk, &*factory, dir, &local)?;

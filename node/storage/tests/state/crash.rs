@@ -107,6 +107,45 @@ fn a_kill_at_any_call_of_the_disk_leaves_the_durable_mark_whole() {
     }
 }
 
+/// A killed process may leave names that only the system's memory has. The next one calls what it
+/// found durable, and the log is purged up to it.
+#[test]
+fn what_a_start_found_survives_a_power_cut_right_after_it() {
+    let mut calls = 1;
+    loop {
+        let rig = Rig::new(small_options());
+        let (disk, factory) = (rig.disk.clone(), rig.factory.clone());
+        disk.cut_power_at(calls);
+        let mut rig = rig;
+        let mut numbers = Numbers::new(6);
+        let mut cut = false;
+        for _ in 0..6 {
+            rig.apply(numbers.changes());
+            rig.mark();
+            cut = rig.keeper.settle().is_err();
+            if cut {
+                break;
+            }
+        }
+        if !cut {
+            break;
+        }
+        drop(rig);
+        let rig = Rig::on(
+            disk.crash(CrashLoss::Nothing),
+            factory.clone(),
+            small_options(),
+        );
+        let found = *rig.store.durable().borrow();
+        let disk = rig.disk.crash(CrashLoss::AllUnsynced);
+        drop(rig);
+        let rig = Rig::on(disk, factory, small_options());
+        assert_eq!(*rig.store.durable().borrow(), found, "{calls} calls");
+        calls += 1;
+    }
+    assert!(calls > 30, "the run has many calls of the disk: {calls}");
+}
+
 /// The index of a killed process is a prefix of what it was given: with a cut in the middle of a
 /// feed, feeding again gives the same state and the same digest.
 #[test]

@@ -15,6 +15,15 @@ fn program() -> PathBuf {
     given.unwrap_or_else(|| target_dir().join("release/steadfast"))
 }
 
+/// Which build is measured, as its place tells.
+pub(super) fn profile() -> &'static str {
+    let program = program();
+    let release = program
+        .components()
+        .any(|part| part.as_os_str() == "release");
+    if release { "release" } else { "development" }
+}
+
 /// Builds the program that is measured, unless one is given.
 pub(super) fn build() -> Result<(), String> {
     if std::env::var_os("STEADFAST_BIN").is_some() {

@@ -1,0 +1,101 @@
+//! How fast a cluster is while something is wrong.
+
+use clap::Parser;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime};
+use steadfast_jepsen::processes::adversity::{Order, Row, STATES, State, measure};
+use steadfast_jepsen::processes::sealed;
+
+/// A steady load on real nodes, one state of the cluster after the other.
+#[derive(Debug, Parser)]
+#[command(args_override_self = true)]
+struct Arguments {
+    /// How long each state lasts, in seconds
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(8..=3_600))]
+    seconds: u64,
+    /// Workflows of one activity started in a second
+    #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    rate: u32,
+    /// Only these states; the first is the one to compare with
+    #[arg(long, value_delimiter = ',', value_parser = state)]
+    states: Vec<State>,
+    /// Draws who is hit
+    #[arg(long)]
+    seed: Option<u64>,
+    /// The folder for logs; the table goes there, too, as `sheet.md`
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// The program under test; by default the one beside this one
+    #[arg(long)]
+    binary: Option<PathBuf>,
+}
+
+fn state(name: &str) -> Result<State, String> {
+    State::named(name).ok_or_else(|| {
+        let names: Vec<&str> = STATES.iter().map(|state| state.name()).collect();
+        format!("there are {}", names.join(", "))
+    })
+}
+
+fn say(line: &str) {
+    // The reader of our output may be gone.
+    writeln!(std::io::stdout(), "{line}").ok();
+}
+
+fn main() -> ExitCode {
+    match perform(&Arguments::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(why) => {
+            say(&format!("UNKNOWN {why}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn perform(arguments: &Arguments) -> Result<bool, String> {
+    let words = |error: std::io::Error| error.to_string();
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let now = now.unwrap_or_default();
+    let seed = arguments
+        .seed
+        .unwrap_or_else(|| u64::from(now.subsec_nanos()));
+    if !sealed::is_inner() {
+        let name = format!("adversity-{}-{seed}", now.as_secs());
+        let out = arguments
+            .out
+            .clone()
+            .unwrap_or_else(|| std::env::temp_dir().join(name));
+        std::fs::create_dir_all(&out).map_err(words)?;
+        let out = out.canonicalize().map_err(words)?;
+        let status = sealed::run(seed, &out).map_err(words)?;
+        return Ok(status.success());
+    }
+    let own = std::env::current_exe().map_err(words)?;
+    let beside = own.with_file_name("steadfast");
+    let out = arguments.out.clone().unwrap_or_else(std::env::temp_dir);
+    let order = Order {
+        states: match arguments.states.is_empty() {
+            true => STATES.to_vec(),
+            false => arguments.states.clone(),
+        },
+        lasts: Duration::from_secs(arguments.seconds),
+        rate: arguments.rate,
+        seed,
+        out: out.clone(),
+        binary: arguments.binary.clone().unwrap_or(beside),
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(words)?;
+    let rows = runtime.block_on(measure(&order, say));
+    runtime.shutdown_timeout(Duration::from_millis(200));
+    let rows = rows.map_err(|trouble| trouble.to_string())?;
+    std::fs::write(out.join("sheet.md"), Row::table(&rows)).map_err(words)?;
+    say(&format!("logs and the table are in {}", out.display()));
+    Ok(rows.iter().all(Row::is_good))
+}

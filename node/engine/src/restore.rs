@@ -136,6 +136,13 @@ pub fn void_activities(
         return Ok(None);
     };
     *from = Some(last.clone());
+    let is_started = |record: &Record| {
+        matches!(record, Record::Activity(activity)
+            if matches!(activity.state, ActivityState::Started { .. }))
+    };
+    if !found.iter().any(|(_, record)| is_started(record)) {
+        return Ok(Some(Changes::new()));
+    }
     let Some(mut execution) = open(&mut set, run)? else {
         return Ok(None);
     };

@@ -14,7 +14,7 @@ const IDENTITY_NEW: &str = "IDENTITY.new";
 const LOG_BEGUN: &str = "LOG-BEGUN";
 const TITLE: &str = "steadfast data directory";
 /// Layout of the data directory; a program that does not know it must not touch it.
-const FORMAT: u32 = 3;
+pub(crate) const FORMAT: u32 = 3;
 /// Bounds the read of a file that may be anything.
 const MAX_IDENTITY_BYTES: u64 = 64 << 10;
 

@@ -7,12 +7,16 @@ use super::files::{MAX_READ_BYTES, PinnedManifest};
 use super::manifest::{MANIFEST_FILE, MAX_BYTES, Manifest};
 use super::record_file::read_exact;
 use super::staging::{Staging, staged_path};
+use crate::directory::FORMAT;
 use crate::disk::Disk;
 use bytes::Bytes;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 const MANIFEST_NEW: &str = "MANIFEST.new";
+/// Begins the list, before the format of what the files hold and the manifest.
+const MAGIC: &[u8; 8] = b"SFBACKUP";
+const HEADER_BYTES: usize = 12;
 
 /// Writes a backup. One that is dropped before [`BackupWriter::finish`] stays unfinished.
 #[derive(Debug)]
@@ -75,7 +79,10 @@ impl BackupWriter {
         }
         let new = dir.join(MANIFEST_NEW);
         let file = disk.create(&new).map_err(StateError::io("create", &new))?;
-        file.write_at(0, &self.manifest.encode())
+        let mut bytes = MAGIC.to_vec();
+        bytes.extend_from_slice(&FORMAT.to_le_bytes());
+        bytes.extend_from_slice(&self.manifest.encode());
+        file.write_at(0, &bytes)
             .map_err(StateError::io("write", &new))?;
         file.sync_data().map_err(StateError::io("fsync", &new))?;
         disk.sync_dir(dir).map_err(StateError::io("fsync", dir))?;
@@ -116,9 +123,7 @@ impl Backup {
         }
         let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
         read_exact(&*file, &path, 0, &mut bytes)?;
-        let manifest = Manifest::decode(&bytes).map_err(|error| {
-            StateError::backup(dir, format!("its {MANIFEST_FILE} is damaged: {error}"))
-        })?;
+        let manifest = decode(&bytes).map_err(|what| StateError::backup(dir, what))?;
         Ok(Self {
             disk,
             dir: dir.to_path_buf(),
@@ -179,4 +184,25 @@ impl Backup {
         }
         Ok(())
     }
+}
+
+fn decode(bytes: &[u8]) -> Result<Manifest, String> {
+    let damaged = |why: &str| format!("its {MANIFEST_FILE} is damaged: {why}");
+    let Some((header, manifest)) = bytes.split_first_chunk::<HEADER_BYTES>() else {
+        return Err(damaged("it is too short"));
+    };
+    let (magic, format) = header.split_at(MAGIC.len());
+    if magic != MAGIC {
+        return Err(damaged("it does not begin as it should"));
+    }
+    if format != FORMAT.to_le_bytes() {
+        let found = format
+            .iter()
+            .rev()
+            .fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
+        return Err(format!(
+            "it has format {found}; this version knows format {FORMAT}"
+        ));
+    }
+    Manifest::decode(manifest).map_err(|error| damaged(&error.to_string()))
 }

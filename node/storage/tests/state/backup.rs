@@ -105,3 +105,14 @@ fn a_damaged_backup_is_refused_whatever_is_damaged() {
         }
     }
 }
+
+#[test]
+fn a_backup_of_another_format_is_refused() {
+    let rig = grown();
+    let disk = SimulatedDisk::new();
+    back_up(&rig, &disk, 0).unwrap();
+    let list = disk.open(&Path::new(DIR).join("MANIFEST")).unwrap();
+    list.write_at(8, &2_u32.to_le_bytes()).unwrap();
+    let error = restore(&disk).err().unwrap().to_string();
+    assert!(error.contains("it has format 2"), "{error}");
+}

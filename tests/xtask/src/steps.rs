@@ -114,6 +114,9 @@ pub(crate) struct ModelCheckArgs {
     /// The same seed gives the same mutations
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Only this walk of the seed, as a failure names it
+    #[arg(long)]
+    walk: Option<u64>,
 }
 
 /// From so many mutations on, a release build is worth its time.
@@ -133,6 +136,7 @@ pub(crate) fn model_check(args: ModelCheckArgs) -> Result<(), String> {
         .args(["--", "--nocapture"])
         .env("MODEL_CHECK_MUTATIONS", args.mutations.to_string())
         .env("MODEL_CHECK_SEED", args.seed.to_string())
+        .envs(args.walk.map(|walk| ("MODEL_CHECK_WALK", walk.to_string())))
         .current_dir(root())
         .status();
     if status.is_ok_and(|status| status.success()) {

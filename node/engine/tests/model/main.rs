@@ -3,7 +3,8 @@
 //! mutation, command, event and refusal is reached often, or the run fails. Each log, replayed
 //! twice with marks at other places, gives the same digests.
 //!
-//! `cargo xtask model-check --mutations N --seed S` asks for more than the default here.
+//! `cargo xtask model-check --mutations N --seed S` asks for more than the default here, and with
+//! `--walk W` for one walk again.
 
 #![cfg(test)]
 
@@ -43,6 +44,10 @@ fn whatever_happens_the_invariants_hold() {
     let seed = number("MODEL_CHECK_SEED", 1);
     let (next, counts) = (AtomicU64::new(0), Mutex::new(Counts::default()));
     let walks = mutations.div_ceil(WALK);
+    if let Ok(text) = std::env::var("MODEL_CHECK_WALK") {
+        walk_alone(seed, text.parse().unwrap());
+        return;
+    }
     let threads = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
     std::thread::scope(|scope| {
         for _ in 0..threads {
@@ -52,11 +57,7 @@ fn whatever_happens_the_invariants_hold() {
                     if number >= walks {
                         return;
                     }
-                    let mut walk = Walk::new(seed.wrapping_mul(1_000_003).wrapping_add(number));
-                    let _guard = Named(seed, number);
-                    walk.walk(WALK);
-                    walk.replay(u64::MAX);
-                    walk.replay(97 + number % 400);
+                    let walk = walk_alone(seed, number);
                     counts.lock().unwrap().merge(walk.counts);
                     if walks > 1_000 && number.is_multiple_of(walks / 100) {
                         eprintln!("walk {number} of {walks}");
@@ -78,13 +79,23 @@ fn whatever_happens_the_invariants_hold() {
     assert!(faults.is_empty(), "{faults:#?}");
 }
 
+fn walk_alone(seed: u64, number: u64) -> Walk {
+    let mut walk = Walk::new(seed.wrapping_mul(1_000_003).wrapping_add(number));
+    let _guard = Named(seed, number);
+    walk.walk(WALK);
+    walk.replay(u64::MAX);
+    walk.replay(97 + number % 400);
+    walk
+}
+
 /// Names the walk that failed.
 struct Named(u64, u64);
 
 impl Drop for Named {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("seed {}, walk {}", self.0, self.1);
+            let Named(seed, walk) = self;
+            eprintln!("again: cargo xtask model-check --seed {seed} --walk {walk}");
         }
     }
 }

@@ -71,10 +71,20 @@ impl Execution<'_, '_> {
     ) -> Result<(), Fault> {
         let update_id = accepted.protocol_instance_id;
         self.set.took(&table::RESTORED);
-        if let Some(request) = accepted.accepted_request {
-            self.add_update(&update_id, None, request.request_id);
+        let request = accepted.accepted_request;
+        let mut known = self.update(&update_id)?;
+        if let Some(request) = request {
+            match &mut known {
+                // An earlier reset admitted it, its worker gave no answer, and it was asked for
+                // again: it is the same update.
+                Some(update) => update.request_id = request.request_id,
+                None => {
+                    self.add_update(&update_id, None, request.request_id);
+                    known = self.update(&update_id)?;
+                }
+            }
         }
-        let Some(mut update) = self.update(&update_id)? else {
+        let Some(mut update) = known else {
             return Err(Fault::Decode(
                 "an accepted update has no request".to_owned(),
             ));

@@ -151,8 +151,8 @@ impl LogModel {
             purged: found.purged,
             ..Held::default()
         };
-        let mut next = found.purged.unwrap_or(0) + 1;
-        for (term, index, hash) in std::mem::take(&mut self.entries) {
+        let first = found.purged.unwrap_or(0) + 1;
+        for (next, (term, index, hash)) in (first..).zip(std::mem::take(&mut self.entries)) {
             if index != next {
                 return Err(format!("the log has entry {index} where {next} should be"));
             }
@@ -160,7 +160,6 @@ impl LogModel {
                 return Err(format!("entry {index} of term {term} has other bytes"));
             }
             held.terms.insert(index, term);
-            next += 1;
         }
         match held.last() == found.last {
             true => Ok(held),

@@ -140,7 +140,7 @@ impl Backends {
     async fn probe(&self, index: usize) {
         let node = &self.nodes[index];
         let mut connection = None;
-        let mut not_ready = 0;
+        let mut period = Period::default();
         let mut ticks = tokio::time::interval(PROBE_EVERY);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -154,18 +154,8 @@ impl Backends {
                     Health::Down
                 }
             };
-            not_ready = if health == Health::Waiting {
-                not_ready + 1
-            } else {
-                0
-            };
             let before = node.health.send_replace(health);
-            let stopped = match health {
-                Health::Down => before != Health::Down,
-                Health::Waiting => not_ready == NOT_READY_MAX && self.another_serves(index),
-                Health::Serves | Health::Leads => false,
-            };
-            if stopped {
+            if period.ends_connections(before, health, self.another_serves(index)) {
                 node.cut.send_modify(|times| *times += 1);
             }
             if before != health {
@@ -186,6 +176,38 @@ impl Backends {
     }
 }
 
+/// How long a node has not been ready, and what was done about it.
+#[derive(Debug, Default)]
+struct Period {
+    /// Answers "not ready" in a row.
+    not_ready: u32,
+    /// Its connections were reset, and none was made to it since for want of a better node.
+    cut: bool,
+}
+
+impl Period {
+    /// Whether the node's connections must be reset now: it went down, or it is not ready while
+    /// another node serves, be that from the beginning or only after an election.
+    fn ends_connections(&mut self, before: Health, now: Health, another_serves: bool) -> bool {
+        match now {
+            Health::Down => {
+                *self = Self::default();
+                before != Health::Down
+            }
+            Health::Serves | Health::Leads => {
+                *self = Self::default();
+                false
+            }
+            Health::Waiting => {
+                self.not_ready = self.not_ready.saturating_add(1);
+                let ends = another_serves && self.not_ready >= NOT_READY_MAX;
+                let was_cut = std::mem::replace(&mut self.cut, ends);
+                ends && !was_cut
+            }
+        }
+    }
+}
+
 async fn ask(connection: &mut Option<HttpConnection>, address: &str) -> io::Result<LeaderAnswer> {
     if connection.is_none() {
         *connection = Some(HttpConnection::connect(address, PROBE_LIMIT).await?);
@@ -195,4 +217,54 @@ async fn ask(connection: &mut Option<HttpConnection>, address: &str) -> io::Resu
     };
     let (_, body) = open.get("/leader", PROBE_LIMIT).await?;
     serde_json::from_slice(&body).map_err(io::Error::other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What becomes of the connections to a node that led, answer by answer.
+    fn cuts(answers: &[(Health, bool)]) -> Vec<bool> {
+        let (mut period, mut before) = (Period::default(), Health::Leads);
+        answers
+            .iter()
+            .map(|(now, another_serves)| {
+                let ends = period.ends_connections(before, *now, *another_serves);
+                before = *now;
+                ends
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_node_that_is_not_ready_is_cut_once_another_serves_even_if_that_takes_an_election() {
+        use Health::Waiting;
+        let at_once = [(Waiting, true), (Waiting, true), (Waiting, true)];
+        assert_eq!(cuts(&at_once), [false, true, false]);
+        // Its clients were stuck for ever: at the second answer nobody served yet.
+        let after_election = [
+            (Waiting, false),
+            (Waiting, false),
+            (Waiting, false),
+            (Waiting, true),
+            (Waiting, true),
+        ];
+        assert_eq!(cuts(&after_election), [false, false, false, true, false]);
+        // Meanwhile connections may have been made to it: there was no better node.
+        let again = [
+            (Waiting, true),
+            (Waiting, true),
+            (Waiting, false),
+            (Waiting, true),
+        ];
+        assert_eq!(cuts(&again), [false, true, false, true]);
+    }
+
+    #[test]
+    fn a_node_that_goes_down_is_cut_and_one_that_serves_is_not() {
+        use Health::{Down, Leads, Serves, Waiting};
+        let answers = [(Down, false), (Down, true), (Waiting, true), (Serves, true)];
+        assert_eq!(cuts(&answers), [true, false, false, false]);
+        assert_eq!(cuts(&[(Serves, true), (Leads, false)]), [false, false]);
+    }
 }

@@ -5,6 +5,7 @@ use rand::{RngCore, SeedableRng, TryRngCore};
 use std::fmt::Debug;
 use std::sync::{Mutex, PoisonError};
 use steadfast_engine::id::uuid_text;
+use uuid::Uuid;
 
 /// A source of random bytes.
 pub trait Entropy: Send + Sync + Debug + 'static {
@@ -18,12 +19,17 @@ pub trait Entropy: Send + Sync + Debug + 'static {
         u64::from_le_bytes(half)
     }
 
-    /// The text of a random (version 4) UUID.
-    fn uuid(&self) -> String {
+    /// A random (version 4) UUID, as nodes have one.
+    fn node_uuid(&self) -> Uuid {
         let mut bytes = self.draw();
         bytes[6] = (bytes[6] & 0x0f) | 0x40;
         bytes[8] = (bytes[8] & 0x3f) | 0x80;
-        uuid_text(&bytes)
+        Uuid::from_bytes(bytes)
+    }
+
+    /// The text of a random (version 4) UUID.
+    fn uuid(&self) -> String {
+        uuid_text(self.node_uuid().as_bytes())
     }
 }
 

@@ -33,7 +33,6 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 /// sled's cache.
 const INDEX_CACHE_BYTES: u64 = 32 << 20;
@@ -448,7 +447,7 @@ fn identity(options: &NodeOptions, entropy: &dyn Entropy) -> Identity {
     Identity {
         cluster_name: options.cluster_name.clone(),
         node_id: options.node_id,
-        node_uuid: Uuid::parse_str(&entropy.uuid()).unwrap_or(Uuid::nil()),
+        node_uuid: entropy.node_uuid(),
         initial_members: options.initial_members.clone(),
     }
 }

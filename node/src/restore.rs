@@ -20,9 +20,8 @@ use steadfast_storage::directory::{Directory, DirectoryError, Identity};
 use steadfast_storage::disk::Disk;
 use steadfast_storage::log::{Log, LogError};
 use steadfast_storage::state::{
-    Backup, IndexFactory, Keeper, MAX_READ_BYTES, Manifest, PinnedManifest, StateError, StateStore,
+    Backup, IndexFactory, Keeper, Manifest, PinnedManifest, StateError, StateStore,
 };
-use uuid::Uuid;
 
 /// What is restored, and to where.
 #[derive(Debug, Clone)]
@@ -122,9 +121,7 @@ pub fn restore(
     }
     let mut first: Option<(State, Begun)> = None;
     for (id, peer) in &mut options.members {
-        let mut bytes = entropy.draw();
-        (bytes[6], bytes[8]) = ((bytes[6] & 0x0f) | 0x40, (bytes[8] & 0x3f) | 0x80);
-        peer.node_uuid = Uuid::from_bytes(bytes);
+        peer.node_uuid = entropy.node_uuid();
         tracing::debug!(node = id, uuid = %peer.node_uuid, "a new data directory");
     }
     for (id, dir) in &data_dirs {
@@ -216,20 +213,7 @@ impl State {
         let mut staging = self.store.stage(manifest)?;
         match files {
             Files::Backup(backup) => backup.fill(&mut staging)?,
-            Files::Pinned(pinned) => {
-                for entry in staging.missing().to_vec() {
-                    let mut offset = 0;
-                    while offset < entry.len {
-                        let bytes = pinned.read_file(&entry.name, offset, MAX_READ_BYTES)?;
-                        if bytes.is_empty() {
-                            let what = format!("{} ends at {offset}", entry.name);
-                            return Err(io::Error::other(what).into());
-                        }
-                        staging.write(&entry.name, offset, &bytes)?;
-                        offset += bytes.len() as u64;
-                    }
-                }
-            }
+            Files::Pinned(pinned) => staging.fill(|name, offset| pinned.bytes(name, offset))?,
         }
         self.store.install(staging.finish()?)?;
         Ok(self.keeper.settle()?)

@@ -168,21 +168,11 @@ impl Backup {
     /// [`StateError::Backup`] when a file is missing or shorter than the list says,
     /// [`StateError::Io`]. Whether the bytes are the right ones tells [`Staging::finish`].
     pub fn fill(&self, staging: &mut Staging) -> Result<(), StateError> {
-        for entry in staging.missing().to_vec() {
-            let mut offset = 0;
-            while offset < entry.len {
-                let bytes = self.read(&entry.name, offset)?;
-                if bytes.is_empty() {
-                    let what = format!("{} ends at {offset} of {}", entry.name, entry.len);
-                    return Err(StateError::backup(&self.dir, what));
-                }
-                let most = usize::try_from(entry.len - offset).unwrap_or(usize::MAX);
-                let bytes = bytes.slice(..bytes.len().min(most));
-                staging.write(&entry.name, offset, &bytes)?;
-                offset += bytes.len() as u64;
-            }
-        }
-        Ok(())
+        let filled = staging.fill(|name, offset| self.read(name, offset));
+        filled.map_err(|error| match error {
+            StateError::Staged(what) => StateError::backup(&self.dir, what),
+            other => other,
+        })
     }
 }
 

@@ -188,6 +188,15 @@ impl PinnedManifest {
         &*self.disk
     }
 
+    /// Bytes of a file of the list: up to [`MAX_READ_BYTES`] from `offset`, fewer only at the end.
+    ///
+    /// # Errors
+    /// [`StateError::Io`]: for a file that is not in the list, too.
+    pub fn bytes(&self, name: &str, offset: u64) -> Result<Bytes, StateError> {
+        self.read_file(name, offset, MAX_READ_BYTES)
+            .map_err(StateError::io("read", Path::new(name)))
+    }
+
     /// Bytes of a file of the list: up to `len` (at most [`MAX_READ_BYTES`]) from `offset`, fewer
     /// only at the end.
     ///

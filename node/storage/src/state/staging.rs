@@ -5,6 +5,7 @@ use super::files::{HeldFile, PinnedManifest, check_file};
 use super::manifest::{FileEntry, Manifest};
 use super::record_file::FileKind;
 use crate::disk::{Disk, DiskFile};
+use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -117,6 +118,30 @@ impl Staging {
         };
         file.write_at(offset, bytes)
             .map_err(StateError::io("write", &path))
+    }
+
+    /// Writes all missing files. `read` gives bytes of a file from an offset on, none only at its end.
+    ///
+    /// # Errors
+    /// What `read` says, [`StateError::Staged`] when a file ends too early, [`StateError::Io`].
+    pub fn fill(
+        &mut self,
+        mut read: impl FnMut(&str, u64) -> Result<Bytes, StateError>,
+    ) -> Result<(), StateError> {
+        for entry in self.missing.clone() {
+            let mut offset = 0;
+            while offset < entry.len {
+                let mut bytes = read(&entry.name, offset)?;
+                if bytes.is_empty() {
+                    let what = format!("{} ends at {offset} of {}", entry.name, entry.len);
+                    return Err(StateError::Staged(what));
+                }
+                bytes.truncate(usize::try_from(entry.len - offset).unwrap_or(usize::MAX));
+                self.write(&entry.name, offset, &bytes)?;
+                offset += bytes.len() as u64;
+            }
+        }
+        Ok(())
     }
 
     /// Fsyncs and checks every received file.

@@ -4,9 +4,9 @@ use clap::Parser;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use steadfast_jepsen::processes::adversity::{Order, Row, STATES, State, measure};
-use steadfast_jepsen::processes::sealed;
+use steadfast_jepsen::processes::sealed::{self, Entered};
 
 /// A steady load on real nodes, one state of the cluster after the other.
 #[derive(Debug, Parser)]
@@ -57,25 +57,13 @@ fn main() -> ExitCode {
 
 fn perform(arguments: &Arguments) -> Result<bool, String> {
     let words = |error: std::io::Error| error.to_string();
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    let now = now.unwrap_or_default();
-    let seed = arguments
-        .seed
-        .unwrap_or_else(|| u64::from(now.subsec_nanos()));
-    if !sealed::is_inner() {
-        let name = format!("adversity-{}-{seed}", now.as_secs());
-        let out = arguments
-            .out
-            .clone()
-            .unwrap_or_else(|| std::env::temp_dir().join(name));
-        std::fs::create_dir_all(&out).map_err(words)?;
-        let out = out.canonicalize().map_err(words)?;
-        let status = sealed::run(seed, &out).map_err(words)?;
-        return Ok(status.success());
-    }
+    let entered = sealed::enter("adversity", arguments.seed, arguments.out.as_deref());
+    let (seed, out) = match entered.map_err(words)? {
+        Entered::Inside { seed, out } => (seed, out),
+        Entered::Outside(status) => return Ok(status.success()),
+    };
     let own = std::env::current_exe().map_err(words)?;
     let beside = own.with_file_name("steadfast");
-    let out = arguments.out.clone().unwrap_or_else(std::env::temp_dir);
     let order = Order {
         states: match arguments.states.is_empty() {
             true => STATES.to_vec(),

@@ -4,9 +4,8 @@ use clap::Parser;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::SystemTime;
 use steadfast_jepsen::processes::machine::Machine;
-use steadfast_jepsen::processes::sealed;
+use steadfast_jepsen::processes::sealed::{self, Entered};
 use steadfast_jepsen::torture::life::{Life, keep};
 use steadfast_jepsen::torture::{Order, run};
 use steadfast_planted::{Bug, plant};
@@ -101,23 +100,11 @@ fn live(arguments: &Arguments, dir: PathBuf) -> Result<bool, String> {
 
 fn perform(arguments: &Arguments) -> Result<bool, String> {
     let words = |error: std::io::Error| error.to_string();
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    let now = now.unwrap_or_default();
-    let seed = arguments
-        .seed
-        .unwrap_or_else(|| u64::from(now.subsec_nanos()));
-    if !sealed::is_inner() {
-        let name = format!("torture-{}-{seed}", now.as_secs());
-        let out = arguments
-            .out
-            .clone()
-            .unwrap_or_else(|| std::env::temp_dir().join(name));
-        std::fs::create_dir_all(&out).map_err(words)?;
-        let out = out.canonicalize().map_err(words)?;
-        let status = sealed::run(seed, &out).map_err(words)?;
-        return Ok(status.success());
-    }
-    let out = arguments.out.clone().unwrap_or_else(std::env::temp_dir);
+    let entered = sealed::enter("torture", arguments.seed, arguments.out.as_deref());
+    let (seed, out) = match entered.map_err(words)? {
+        Entered::Inside { seed, out } => (seed, out),
+        Entered::Outside(status) => return Ok(status.success()),
+    };
     let can = Machine::disks(&out);
     if arguments.list {
         say(&can.map_or_else(

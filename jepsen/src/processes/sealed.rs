@@ -3,8 +3,9 @@
 
 use std::io;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
+use std::time::SystemTime;
 
 /// Says to the process inside that it is there; its value says why not, when it is not.
 const SEALED: &str = "STEADFAST_JEPSEN_SEALED";
@@ -39,6 +40,39 @@ pub fn inside() -> Result<(), String> {
 #[must_use]
 pub fn is_inner() -> bool {
     std::env::var(SEALED).is_ok()
+}
+
+/// Where a program that wants to be sealed is.
+#[derive(Debug)]
+pub enum Entered {
+    /// Inside: it does its work.
+    Inside {
+        /// What was asked for, or drawn outside.
+        seed: u64,
+        /// The same of the folder.
+        out: PathBuf,
+    },
+    /// Outside: it has run inside, and ended so.
+    Outside(ExitStatus),
+}
+
+/// Outside, chooses what was not asked for and runs this program again inside, with a folder that is
+/// there; inside, tells what was chosen. `name` begins the name of a folder that is chosen.
+///
+/// # Errors
+/// When the folder cannot be made, or the program not be started.
+pub fn enter(name: &str, seed: Option<u64>, out: Option<&Path>) -> io::Result<Entered> {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let now = now.unwrap_or_default();
+    let seed = seed.unwrap_or_else(|| u64::from(now.subsec_nanos()));
+    if is_inner() {
+        let out = out.map_or_else(std::env::temp_dir, Path::to_path_buf);
+        return Ok(Entered::Inside { seed, out });
+    }
+    let chosen = || std::env::temp_dir().join(format!("{name}-{}-{seed}", now.as_secs()));
+    let out = out.map_or_else(chosen, Path::to_path_buf);
+    std::fs::create_dir_all(&out)?;
+    run(seed, &out.canonicalize()?).map(Entered::Outside)
 }
 
 /// Runs this program again with the same arguments and the seed and folder that were chosen, sealed

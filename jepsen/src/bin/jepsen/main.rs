@@ -6,10 +6,11 @@ use clap::Parser;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use steadfast_jepsen::processes::fault::{FAULTS, Fault};
 use steadfast_jepsen::processes::machine::Machine;
-use steadfast_jepsen::processes::{Order, run, sealed};
+use steadfast_jepsen::processes::sealed::{self, Entered};
+use steadfast_jepsen::processes::{Order, run};
 use steadfast_jepsen::profile::PROCESSES_NIGHTLY;
 
 /// Without `--time-limit`.
@@ -77,23 +78,11 @@ fn perform(arguments: &Arguments) -> Result<bool, String> {
     if let Some(folder) = &arguments.folder {
         return long::run(arguments, folder);
     }
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    let now = now.unwrap_or_default();
-    let seed = arguments
-        .seed
-        .unwrap_or_else(|| u64::from(now.subsec_nanos()));
-    if !sealed::is_inner() {
-        let name = format!("jepsen-{}-{seed}", now.as_secs());
-        let out = arguments
-            .out
-            .clone()
-            .unwrap_or_else(|| std::env::temp_dir().join(name));
-        std::fs::create_dir_all(&out).map_err(words)?;
-        let out = out.canonicalize().map_err(words)?;
-        let status = sealed::run(seed, &out).map_err(words)?;
-        return Ok(status.success());
-    }
-    let out = arguments.out.clone().unwrap_or_else(std::env::temp_dir);
+    let entered = sealed::enter("jepsen", arguments.seed, arguments.out.as_deref());
+    let (seed, out) = match entered.map_err(words)? {
+        Entered::Inside { seed, out } => (seed, out),
+        Entered::Outside(status) => return Ok(status.success()),
+    };
     if arguments.list {
         list(&Machine::probe(&out, &binary(arguments)?));
         return Ok(true);

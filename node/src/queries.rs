@@ -52,10 +52,15 @@ pub enum QueryError {
 }
 
 /// Queries that wait for an answer.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Queries(Registry);
 
 impl Queries {
+    /// None; `boot` is a random number of this process, which the names of its queries begin with.
+    pub fn new(boot: u64) -> Self {
+        Self(Registry::new(boot))
+    }
+
     /// Asks a worker, until `deadline`. The caller has checked that the run may be queried.
     ///
     /// # Errors

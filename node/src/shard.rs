@@ -203,9 +203,10 @@ impl Shard {
     pub fn new(parts: ShardParts) -> (Shard, Machine, ShardLoops) {
         let (queue, queued) = mpsc::unbounded_channel();
         let applied = parts.store.applied().map_or(0, |position| position.index);
+        let boot = parts.entropy.number();
         let core = Arc::new(Core {
             node_id: parts.node_id,
-            boot: parts.entropy.number(),
+            boot,
             time: ClusterTime::new(parts.clock, parts.node_id),
             store: parts.store,
             raft: OnceLock::new(),
@@ -218,7 +219,7 @@ impl Shard {
             pending: Pending::default(),
             queue,
             matching: Matching::default(),
-            queries: Queries::default(),
+            queries: Queries::new(boot),
             updates: Updates::default(),
             alarm: Alarm::default(),
             outbox: Outbox::default(),

@@ -5,7 +5,8 @@ use super::{NAMESPACE, queue};
 use crate::operation::{Answer, Asked, DeliveredTask, Delivery};
 use rand::Rng;
 use std::time::Duration;
-use steadfast_proto::temporal::failure::v1::Failure;
+use steadfast_proto::temporal::failure::v1::failure::FailureInfo;
+use steadfast_proto::temporal::failure::v1::{ApplicationFailureInfo, Failure};
 use steadfast_proto::temporal::workflowservice::v1 as wire;
 use tokio::time::sleep;
 use tonic::Request;
@@ -108,6 +109,10 @@ async fn fail(caller: &Caller, task: &wire::PollActivityTaskQueueResponse) {
         namespace: NAMESPACE.into(),
         failure: Some(Failure {
             message: "by chance".into(),
+            // Without it the server refuses the failure, and the activity runs into its time-out.
+            failure_info: Some(FailureInfo::ApplicationFailureInfo(
+                ApplicationFailureInfo::default(),
+            )),
             ..Failure::default()
         }),
         ..Default::default()

@@ -71,8 +71,13 @@ struct State {
 }
 
 /// All queries that wait.
-#[derive(Debug, Default)]
-pub(super) struct Registry(Arc<Mutex<State>>);
+#[derive(Debug)]
+pub(super) struct Registry {
+    state: Arc<Mutex<State>>,
+    /// A late answer may reach another process than the one that asked, which counts from the
+    /// beginning, too: its queries have other names.
+    boot: u64,
+}
 
 /// A query and where its answer comes.
 #[derive(Debug)]
@@ -90,14 +95,19 @@ pub(super) struct Ticket {
 }
 
 impl Registry {
+    pub(super) fn new(boot: u64) -> Self {
+        let state = Arc::default();
+        Self { state, boot }
+    }
+
     /// Registers a query; `None` when too many wait.
     pub(super) fn ask(&self, run: RunRef, query: WorkflowQuery) -> Option<Asked> {
-        let mut state = lock(&self.0);
+        let mut state = lock(&self.state);
         if state.runs.len() >= QUERIES_MAX {
             return None;
         }
         state.next += 1;
-        let id = format!("query-{}", state.next);
+        let id = format!("query-{:016x}-{}", self.boot, state.next);
         let (answer, answered) = oneshot::channel();
         let look = Arc::new(Notify::new());
         let entry = Entry {
@@ -113,7 +123,7 @@ impl Registry {
             .or_default()
             .insert(id.clone(), entry);
         let ticket = Ticket {
-            registry: self.0.clone(),
+            registry: self.state.clone(),
             task: QueryTask { run, id, query },
             look,
         };
@@ -124,7 +134,7 @@ impl Registry {
     }
 
     pub(super) fn attach(&self, token: &TaskToken) -> BTreeMap<String, WorkflowQuery> {
-        let mut state = lock(&self.0);
+        let mut state = lock(&self.state);
         let Some(entries) = state.by_run.get_mut(&token.run) else {
             return BTreeMap::new();
         };
@@ -145,7 +155,7 @@ impl Registry {
         mut results: BTreeMap<String, WorkflowQueryResult>,
     ) {
         let mut answers = Vec::new();
-        let mut state = lock(&self.0);
+        let mut state = lock(&self.state);
         let Some(entries) = state.by_run.get_mut(&token.run) else {
             return;
         };
@@ -168,12 +178,12 @@ impl Registry {
     }
 
     pub(super) fn respond(&self, id: &str, answer: QueryAnswer) -> bool {
-        let entry = remove(&mut lock(&self.0), id);
+        let entry = remove(&mut lock(&self.state), id);
         entry.is_some_and(|entry| entry.answer.send(answer).is_ok())
     }
 
     pub(super) fn wake(&self, run: &RunRef) {
-        if let Some(entries) = lock(&self.0).by_run.get(run) {
+        if let Some(entries) = lock(&self.state).by_run.get(run) {
             for entry in entries.values() {
                 entry.look.notify_one();
             }
@@ -181,13 +191,13 @@ impl Registry {
     }
 
     pub(super) fn close(&self) {
-        let mut state = lock(&self.0);
+        let mut state = lock(&self.state);
         state.by_run.clear();
         state.runs.clear();
     }
 
     pub(super) fn count(&self) -> usize {
-        lock(&self.0).runs.len()
+        lock(&self.state).runs.len()
     }
 }
 
@@ -273,4 +283,31 @@ fn answer_of(result: WorkflowQueryResult) -> QueryAnswer {
 
 fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use steadfast_engine::id::NamespaceNumber;
+
+    fn run() -> RunRef {
+        RunRef {
+            namespace: NamespaceNumber(1),
+            workflow_id: "w".into(),
+            number: 1,
+        }
+    }
+
+    /// Found by `cargo xtask jepsen --seed 126`: after a rolling restart a query of one workflow got
+    /// the late answer of a query of another.
+    #[test]
+    fn an_answer_for_the_process_before_is_nobodys() {
+        let (before, now) = (Registry::new(1), Registry::new(2));
+        let old = before.ask(run(), WorkflowQuery::default()).unwrap();
+        let mut new = now.ask(run(), WorkflowQuery::default()).unwrap();
+        assert!(!now.respond(old.ticket.id(), QueryAnswer::Answered(None)));
+        assert!(new.answer.try_recv().is_err());
+        assert!(now.respond(new.ticket.id(), QueryAnswer::Answered(None)));
+        assert_eq!(new.answer.try_recv(), Ok(QueryAnswer::Answered(None)));
+    }
 }

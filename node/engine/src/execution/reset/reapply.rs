@@ -121,6 +121,10 @@ impl Execution<'_, '_> {
             Some(Attributes::WorkflowExecutionSignaledEventAttributes(signal))
                 if !reapply.leaves_out(Exclude::Signal) =>
             {
+                // A call that was made again after the run had continued as new is in both runs.
+                if self.request(&signal.request_id)?.is_some() {
+                    return Ok(());
+                }
                 let (made, request_id) = (
                     EventType::WorkflowExecutionSignaled,
                     signal.request_id.clone(),

@@ -17,6 +17,7 @@ macro_rules! checkers {
 }
 
 checkers! {
+    committed_logs_agree,
     replicas_are_the_same,
     the_state_is_sound,
     nodes_never_go_back,

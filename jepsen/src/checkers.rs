@@ -17,6 +17,7 @@ macro_rules! checkers {
 }
 
 checkers! {
+    committed_logs_agree,
     replicas_are_the_same,
     the_state_is_sound,
     nodes_never_go_back,
@@ -29,6 +30,7 @@ checkers! {
     nothing_comes_from_nowhere,
     children_match_their_parents,
     a_request_id_has_one_effect,
+    a_repeat_with_another_body_has_no_effect,
     acknowledged_signals_are_there_once,
     acknowledged_updates_are_there,
     a_task_is_handed_out_once,
@@ -40,6 +42,8 @@ checkers! {
     reads_are_beginnings,
     activities_that_workers_get_are_scheduled,
     timers_fire_once_and_never_early,
+    time_outs_are_not_early,
+    replays_decide_the_same,
     queries_see_acknowledged_signals,
     lists_show_what_was_acknowledged,
     enough_has_happened,

@@ -1,5 +1,6 @@
 //! What a simulation leaves for the checkers.
 
+use crate::log_story::Logs;
 use crate::operation::{Answer, Asked, Journal, Operation, Outcome};
 use crate::simulation::Met;
 use prost::Message;
@@ -120,13 +121,23 @@ pub struct Evidence {
     pub situations: Met,
     /// How far nodes were, whenever that changed, in the order of time.
     pub observations: Vec<Observation>,
+    /// The committed entries of all nodes' logs, as their files have them.
+    pub logs: Logs,
     /// What the engine itself finds wrong in a replica's state, by node.
     pub unsound: Vec<(u64, String)>,
     /// Where each run is in `runs`; made when first asked for.
     pub index: OnceLock<BTreeMap<String, usize>>,
+    /// Work did not end, and this is what there was then.
+    pub unended: bool,
     /// How long clients called, in virtual time.
     pub lasted: Duration,
 }
+
+/// Workers and nodes look at moments that lie apart by less than this.
+pub(crate) const APART: Duration = Duration::from_millis(50);
+/// Cluster time stands still while nobody leads and catches up later, by a tenth or by a step: for
+/// so long after a change of leader it is not compared with true time.
+const CATCHES_UP: Duration = Duration::from_secs(20);
 
 /// More than a simulation makes.
 const RECORDS_MAX: usize = 10_000_000;
@@ -200,6 +211,15 @@ impl Evidence {
                 Outcome::Acknowledged(answer) => Some((operation, &operation.asked, answer)),
                 Outcome::Refused(_) | Outcome::Unknown(_) => None,
             })
+    }
+
+    /// Whether cluster time went on as true time did between two moments, but for the tenth of
+    /// steering (design D6). A leader whose clocks run too slow falls behind the others' by more than
+    /// steering can mend, and steps forward by a second now and then.
+    #[must_use]
+    pub fn is_comparable(&self, from: Duration, to: Duration) -> bool {
+        let from = from.saturating_sub(CATCHES_UP);
+        !self.a_clock_ran_slow && !self.led_since.iter().any(|at| (from..to).contains(at))
     }
 
     /// The run of an id.

@@ -105,6 +105,15 @@ pub enum Asked {
         /// Which attempt.
         attempt: i32,
     },
+    /// RecordActivityTaskHeartbeat.
+    HeartbeatActivity {
+        /// Which run.
+        run_id: String,
+        /// Which activity.
+        activity_id: String,
+        /// Which attempt.
+        attempt: i32,
+    },
     /// RespondWorkflowTaskCompleted.
     CompleteWorkflowTask {
         /// Which run.

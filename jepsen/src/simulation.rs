@@ -5,6 +5,7 @@
 
 mod clock;
 mod cluster;
+mod final_state;
 mod nemesis;
 mod network;
 mod operator;

@@ -29,6 +29,7 @@ fn signal_of(asked: &Asked) -> Option<(&str, &str)> {
         | Asked::List
         | Asked::CompleteActivity { .. }
         | Asked::FailActivity { .. }
+        | Asked::HeartbeatActivity { .. }
         | Asked::CompleteWorkflowTask { .. } => None,
     }
 }

@@ -15,6 +15,7 @@ pub(super) fn check(evidence: &Evidence) -> Vec<String> {
             asked,
             Asked::CompleteActivity { .. }
                 | Asked::FailActivity { .. }
+                | Asked::HeartbeatActivity { .. }
                 | Asked::CompleteWorkflowTask { .. }
         )
     };

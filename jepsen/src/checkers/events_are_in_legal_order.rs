@@ -1,4 +1,5 @@
-//! I-8, I-16: what starts was scheduled before, what ends has begun, and ends once.
+//! I-8, I-16, I-26: what starts was scheduled before, what ends has begun, and ends once: a timer
+//! that was cancelled never fires, one that fired is not cancelled.
 
 use crate::evidence::{Evidence, FinalRun};
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! I-3, I-4, I-15: replicas that have applied the same entries hold the same records.
+//! I-4, I-15: replicas that have applied the same entries hold the same records.
 
 use crate::evidence::Evidence;
 

@@ -1,22 +1,16 @@
 //! I-24, I-25: a timer fires not before its time, by the cluster's clock and by the true one. (That
 //! it ends once is `events_are_in_legal_order`, that it ends at all the liveness phase.)
 
-use crate::evidence::{Evidence, FinalRun};
+use crate::evidence::{APART, Evidence, FinalRun};
 use crate::operation::SeenTimer;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use steadfast_proto::temporal::history::v1::HistoryEvent;
 use steadfast_proto::temporal::history::v1::history_event::Attributes as Event;
 
-/// Cluster time may run faster than true time by a tenth (design D6), and worker and node look at
-/// moments that lie apart by less than this.
-const APART: Duration = Duration::from_millis(50);
-/// Cluster time stands still while nobody leads and catches up later, by a tenth or by a step: for
-/// so long after a change of leader it is not compared with true time.
-const CATCHES_UP: Duration = Duration::from_secs(20);
-
 pub(super) fn check(evidence: &Evidence) -> Vec<String> {
     let mut found: Vec<String> = evidence.runs.iter().flat_map(by_cluster_time).collect();
+    // Cluster time may run faster than true time by a tenth (design D6).
     // A leader whose clocks run too fast fires early by true time; steering takes a tenth of it.
     let fastest = evidence.fastest_clock.max(1.0);
     for (timer, seen, fired) in by_true_time(evidence) {
@@ -38,16 +32,10 @@ type Name = (String, String);
 
 /// The timers that can be compared with true time, and when they were seen to have fired.
 fn by_true_time(evidence: &Evidence) -> impl Iterator<Item = (&Name, &SeenTimer, Duration)> {
-    let timers = evidence.journal.timers.iter().filter(|_| {
-        // A leader whose clocks run too slow falls behind the others' by more than a tenth can mend,
-        // and steps forward by a second now and then (design D6): what was asked for just before is
-        // early.
-        !evidence.a_clock_ran_slow
-    });
-    timers.filter_map(|(timer, seen)| {
-        let (from, fired) = (seen.asked.saturating_sub(CATCHES_UP), seen.fired?);
-        let led = evidence.led_since.iter().any(|at| (from..fired).contains(at));
-        (!led).then_some((timer, seen, fired))
+    evidence.journal.timers.iter().filter_map(|(timer, seen)| {
+        let fired = seen.fired?;
+        let comparable = evidence.is_comparable(seen.asked, fired);
+        comparable.then_some((timer, seen, fired))
     })
 }
 

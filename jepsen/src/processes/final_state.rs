@@ -3,8 +3,9 @@
 
 use super::cluster::Cluster;
 use super::nemesis::Failure;
-use super::{Trouble, tool, watch};
+use super::{Trouble, io, tool, watch};
 use crate::evidence::{FinalRun, Violation};
+use crate::log_story::{LogStory, Logs};
 use crate::workload::{self, Caller, NAMESPACE};
 use prost::Message;
 use std::collections::BTreeMap;
@@ -185,4 +186,31 @@ pub(super) async fn stop(cluster: &mut Cluster, binary: &Path) -> Result<(), Fai
         digests.insert(applied, (node, digest));
     }
     Ok(())
+}
+
+/// What the logs of the stopped nodes say is committed.
+pub(super) fn logs(cluster: &Cluster) -> Result<Logs, Trouble> {
+    let mut logs = Logs::new();
+    for at in cluster.settled() {
+        let dir = cluster.hosts[at].disk.data_dir().join("log");
+        let failed = || io(dir.display().to_string());
+        let mut segments: BTreeMap<u32, Vec<u8>> = BTreeMap::new();
+        for entry in std::fs::read_dir(&dir).map_err(failed())? {
+            let path = entry.map_err(failed())?.path();
+            let name = path.file_stem().and_then(|name| name.to_str());
+            if let Some(number) = name.and_then(|name| name.parse().ok()) {
+                segments.insert(number, std::fs::read(&path).map_err(failed())?);
+            }
+        }
+        let bytes = |segment: u32, at: u64, len: usize| {
+            let bytes = segments.get(&segment)?;
+            let from = usize::try_from(at).ok()?.min(bytes.len());
+            Some(bytes[from..from.saturating_add(len).min(bytes.len())].to_vec())
+        };
+        if let Some(oldest) = segments.keys().next() {
+            let node = cluster.hosts[at].node.unwrap_or_default();
+            LogStory::new(*oldest).read(node, &bytes, &mut logs);
+        }
+    }
+    Ok(logs)
 }

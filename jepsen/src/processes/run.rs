@@ -193,7 +193,13 @@ async fn story(
         runs.len()
     ));
     evidence.runs = runs;
-    final_state::stop(&mut nemesis.cluster, &order.binary).await
+    final_state::stop(&mut nemesis.cluster, &order.binary).await?;
+    evidence.logs = final_state::logs(&nemesis.cluster)?;
+    say(&format!(
+        "{} committed entries in logs",
+        evidence.logs.len()
+    ));
+    Ok(())
 }
 
 /// Nothing is broken any more: every client gets its answers, every workflow ends.

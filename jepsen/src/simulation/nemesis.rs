@@ -6,6 +6,7 @@
 mod bring;
 mod disks;
 mod links;
+mod logs;
 mod members;
 mod observe;
 mod upgrade;
@@ -13,6 +14,7 @@ mod upgrade;
 use super::swarm::{Fault, Swarm};
 use super::{Cluster, Crashed, Met, Situation, Trace};
 use crate::evidence::{Observation, Violation};
+use crate::log_story::Logs;
 use members::Changing;
 use rand::Rng;
 use rand::seq::IndexedRandom;
@@ -83,8 +85,12 @@ pub struct Nemesis {
     pub fastest_clock: f64,
     /// Some clock ran slower than true time.
     pub a_clock_ran_slow: bool,
+    /// The leader whose clock alone is wrong in seeds that have that, and by how much it is now.
+    leaders_clock: Option<(u64, i64)>,
     /// How far each node was, whenever that changed.
     pub observations: Vec<Observation>,
+    /// The committed entries of all nodes' logs.
+    pub logs: Logs,
     watched: observe::Watched,
 }
 
@@ -114,7 +120,9 @@ impl Nemesis {
             led_since: Vec::new(),
             fastest_clock: 1.0,
             a_clock_ran_slow: false,
+            leaders_clock: None,
             observations: Vec::new(),
+            logs: Logs::new(),
             watched: observe::Watched::default(),
         }
     }
@@ -271,6 +279,7 @@ impl Nemesis {
             self.mend();
         }
         self.observe();
+        self.read_logs();
         Ok(())
     }
 
@@ -357,6 +366,11 @@ impl Nemesis {
             }
         }
         self.mend_at = None;
+    }
+
+    /// Not before a while has passed, though others are to be mended earlier.
+    fn mend_after(&mut self, takes: Duration) {
+        self.mend_at = self.mend_at.max(Some(Instant::now() + takes));
     }
 
     fn mend_later(&mut self) {

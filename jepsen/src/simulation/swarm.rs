@@ -30,6 +30,8 @@ pub enum Fault {
     Isolation,
     /// A node is heard by nobody, but hears.
     OneWay,
+    /// The leader hears and is heard by no node, for 2 to 12 s; callers still reach it.
+    LeaderIsolation,
     /// Two groups of nodes do not hear each other.
     Partition,
     /// One link is slow.
@@ -59,7 +61,7 @@ pub enum Fault {
 }
 
 /// All of them.
-pub const FAULTS: [Fault; 22] = [
+pub const FAULTS: [Fault; 23] = [
     Fault::Kill,
     Fault::PowerLoss,
     Fault::PowerLossInDiskCall,
@@ -69,6 +71,7 @@ pub const FAULTS: [Fault; 22] = [
     Fault::SlowSync,
     Fault::Isolation,
     Fault::OneWay,
+    Fault::LeaderIsolation,
     Fault::Partition,
     Fault::SlowLink,
     Fault::ClockJump,
@@ -107,6 +110,9 @@ pub struct Swarm {
     pub mended_after: Duration,
     /// Whose clock is wrong, when clocks are.
     pub wrong_clock: u64,
+    /// Nothing breaks but the leader's clock, which is a few seconds wrong and then right again: so
+    /// the leader stays, and timers can be compared with true time.
+    pub only_leaders_clock: bool,
 }
 
 fn millis(chance: &mut ChaCha8Rng, from: u64, to: u64) -> Duration {
@@ -191,6 +197,17 @@ impl Swarm {
             fault_every: millis(chance, 1_500, 8_000),
             mended_after: millis(chance, 500, 6_000),
             wrong_clock: chance.random_range(1..=nodes),
+            only_leaders_clock: false,
+        }
+    }
+
+    /// The same world, in which nothing breaks but the leader's clock.
+    #[must_use]
+    pub fn with_only_the_leaders_clock_wrong(self) -> Swarm {
+        Swarm {
+            faults: vec![Fault::ClockJump],
+            only_leaders_clock: true,
+            ..self
         }
     }
 }

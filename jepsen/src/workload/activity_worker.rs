@@ -88,18 +88,24 @@ async fn perform(caller: &Caller, task: wire::PollActivityTaskQueueResponse, pol
     }
 }
 
-/// Whatever comes of it.
+/// Once, whatever comes of it.
 async fn heartbeat(caller: &Caller, task: &wire::PollActivityTaskQueueResponse) {
     let request = wire::RecordActivityTaskHeartbeatRequest {
         task_token: task.task_token.clone(),
         namespace: NAMESPACE.into(),
         ..Default::default()
     };
+    let call = caller.asks(Asked::HeartbeatActivity {
+        run_id: task.workflow_execution.clone().unwrap_or_default().run_id,
+        activity_id: task.activity_id.clone(),
+        attempt: task.attempt,
+    });
     let beat = caller.call(ANSWER, |node| async move {
         let request = timed(request, ANSWER);
         node.record_activity_task_heartbeat(request).await
     });
-    drop(beat.await);
+    let outcome = beat.await.map(|_| Answer::Done).into();
+    caller.answered(call, outcome);
 }
 
 /// Once, whatever comes of it.

@@ -1,6 +1,7 @@
 //! A client: starts orders and bothers them.
 
 use super::caller::{Caller, Failed, timed};
+use super::script::repeated;
 use super::{NAMESPACE, execution, hash_of, order, payload, queue, seconds, text};
 use crate::evidence::Violation;
 use crate::operation::{Answer, Asked, Outcome};
@@ -27,6 +28,8 @@ const UPDATE: Duration = Duration::from_secs(8);
 const TRIES: u32 = 4;
 const PAUSE: Duration = Duration::from_millis(100);
 const PAGE: i32 = 200;
+/// Of the runs that have a time-out.
+const RUN_TIMEOUT_SECONDS: i64 = 6;
 /// Of the last workflows of a client, so many are bothered.
 const KNOWN: usize = 8;
 
@@ -86,11 +89,12 @@ impl Client {
     }
 
     fn script(&self) -> String {
-        const SCRIPTS: [&str; 9] = [
+        const SCRIPTS: [&str; 10] = [
             "a1",
             "a2 a1",
             "a1 t1500 a1",
             "t800",
+            "t4000 a1",
             "s1 a1",
             "x a1",
             "c a1",
@@ -118,7 +122,8 @@ impl Client {
             1 => WorkflowIdConflictPolicy::TerminateExisting,
             _ => WorkflowIdConflictPolicy::UseExisting,
         };
-        let script = self.script();
+        let mut script = self.script();
+        let run_timeout = self.caller.happens(0.1).then_some(RUN_TIMEOUT_SECONDS);
         // A retry of what was acknowledged changes nothing, until another run is the newest.
         let alone = !reused && !script.contains(" n");
         let mut repeats = self.caller.happens(0.15) && alone;
@@ -130,8 +135,8 @@ impl Client {
             });
             let answer = match &signal {
                 None => {
-                    self.start_once(&workflow_id, &request_id, conflict, &script)
-                        .await
+                    let ids = [workflow_id.as_str(), &request_id];
+                    self.start_once(ids, conflict, &script, run_timeout).await
                 }
                 Some(signal) => {
                     self.signal_with_start_once(&workflow_id, &request_id, signal, &script)
@@ -143,6 +148,8 @@ impl Client {
                 Err(failed) => matches!(failed, Failed::Unknown(_)),
             };
             if let Ok(run_id) = &answer {
+                // From now on the request stands: another body changes nothing.
+                script = repeated(&script);
                 self.known.push((workflow_id.clone(), run_id.clone()));
                 self.known.drain(..self.known.len().saturating_sub(KNOWN));
             }
@@ -156,10 +163,10 @@ impl Client {
 
     async fn start_once(
         &self,
-        workflow_id: &str,
-        request_id: &str,
+        [workflow_id, request_id]: [&str; 2],
         conflict: WorkflowIdConflictPolicy,
         script: &str,
+        run_timeout: Option<i64>,
     ) -> Result<String, Failed> {
         let request = wire::StartWorkflowExecutionRequest {
             namespace: NAMESPACE.into(),
@@ -167,6 +174,7 @@ impl Client {
             workflow_type: order(),
             task_queue: queue(),
             input: payload(script),
+            workflow_run_timeout: run_timeout.and_then(seconds),
             workflow_task_timeout: seconds(3),
             request_id: request_id.into(),
             workflow_id_reuse_policy: WorkflowIdReusePolicy::AllowDuplicate.into(),

@@ -3,7 +3,8 @@
 //!
 //! A script is words with spaces between them: `a2` two activities at once, `t1500` a timer of
 //! 1,500 ms, `x` a timer that is cancelled after an activity, `s3` waits until there were three
-//! signals, `c` a child, `e:ID` a signal to another workflow, `n` goes on as a new run, `f` fails.
+//! signals, `c` a child, `e:ID` a signal to another workflow, `n` goes on as a new run, `f` fails;
+//! `r` does nothing: it marks what must never run.
 
 use super::{execution, order, payload, queue, seconds, text};
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,6 +30,18 @@ pub struct Past {
     cancel_requested: bool,
 }
 
+/// Another body for a request that was acknowledged with this one.
+#[must_use]
+pub fn repeated(script: &str) -> String {
+    format!("r {script}")
+}
+
+/// Whether a body came with a repeated request.
+#[must_use]
+pub fn is_repeat(script: &str) -> bool {
+    script.split_whitespace().next() == Some("r")
+}
+
 impl Past {
     /// Reads a history.
     #[must_use]
@@ -40,6 +53,12 @@ impl Past {
             }
         }
         past
+    }
+
+    /// The input.
+    #[must_use]
+    pub fn script(&self) -> &str {
+        &self.script
     }
 
     #[expect(

@@ -4,6 +4,7 @@ use super::{Ailment, Fault, Nemesis};
 use rand::Rng;
 use rand::seq::IndexedRandom;
 use std::time::Duration;
+use steadfast::shard::Shard;
 use steadfast_storage::disk::CrashLoss;
 use tokio::time::Instant;
 
@@ -11,6 +12,9 @@ use tokio::time::Instant;
 const HAND_OVER: Duration = Duration::from_secs(1);
 /// The longest pause of a machine.
 const PAUSE_MAX: Duration = Duration::from_secs(20);
+
+/// By how much the leader's clock is wrong where that is all that is wrong, in milliseconds.
+const LEADERS_CLOCK: std::ops::Range<i64> = 1_200..4_500;
 
 impl Nemesis {
     pub(super) async fn break_something(&mut self) {
@@ -60,6 +64,7 @@ impl Nemesis {
                 self.cluster.hold(id);
                 self.paused.insert(id, Instant::now() + takes);
             }
+            Fault::ClockJump if self.swarm.only_leaders_clock => self.leaders_clock_jumps()?,
             Fault::ClockJump => {
                 let id = self.swarm.wrong_clock;
                 self.cluster.disk(id)?;
@@ -78,6 +83,7 @@ impl Nemesis {
                 let leader = self.cluster.doors().leader()?;
                 leader.hand_over(None, HAND_OVER).await;
             }
+            Fault::LeaderIsolation => self.isolate_leader()?,
             Fault::Isolation | Fault::OneWay | Fault::Partition | Fault::SlowLink => {
                 self.break_links(fault)?;
                 self.mend_later();
@@ -90,6 +96,26 @@ impl Nemesis {
             | Fault::StrayWrite => self.break_disk(fault).await?,
             Fault::LostDisk | Fault::Grow | Fault::Shrink => self.change_members(fault).await?,
         }
+        Some(())
+    }
+    /// A few seconds wrong, or right again. Less than the five seconds after which a node lets others
+    /// lead, so the leader stays.
+    fn leaders_clock_jumps(&mut self) -> Option<()> {
+        let leads = |(id, shard): (u64, Shard)| shard.is_leader().then_some(id);
+        let (id, wrong_by) = match self.leaders_clock {
+            Some(clock) => clock,
+            None => (self.cluster.doors().by_id().into_iter().find_map(leads)?, 0),
+        };
+        self.cluster.disk(id)?;
+        let mut by = -wrong_by;
+        if by == 0 {
+            by = self.chance.random_range(LEADERS_CLOCK) * 1_000_000;
+            if self.chance.random_bool(0.3) {
+                by = -by;
+            }
+        }
+        self.cluster.jump_clock(id, by);
+        self.leaders_clock = Some((id, wrong_by + by));
         Some(())
     }
 }

@@ -1,16 +1,30 @@
 //! Disks that are slow, full, or wrong.
 
 use super::{Ailment, Fault, Nemesis};
+use crate::log_story::proven_synced;
 use rand::Rng;
 use rand::seq::IndexedRandom;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use steadfast_storage::disk::CrashLoss;
+use steadfast_storage::disk::{CrashLoss, SimulatedDisk};
 
 /// Where nodes keep their state.
 const STATE: &str = "/data/state";
 /// And their log.
-const LOG: &str = "/data/log";
+pub(super) const LOG: &str = "/data/log";
+/// How often a bit turns in the log's newest segment, if one turns.
+const IN_NEWEST: f64 = 0.5;
+
+/// The path of a segment.
+pub(super) fn segment_path(number: u32) -> PathBuf {
+    Path::new(LOG).join(format!("{number:010}.log"))
+}
+
+/// The number of a segment's path.
+pub(super) fn segment_number(path: &Path) -> Option<u32> {
+    let name = path.file_name()?.to_str()?;
+    name.strip_suffix(".log")?.parse().ok()
+}
 
 impl Nemesis {
     pub(super) async fn break_disk(&mut self, fault: Fault) -> Option<()> {
@@ -40,8 +54,8 @@ impl Nemesis {
         self.damage(fault).await
     }
 
-    /// What a checksum must find. Not damaged is the newest segment of the log: what is wrong in its
-    /// last batch looks like a write that a crash cut off, which no node can tell apart.
+    /// What a checksum must find. Not damaged is what the newest segment of the log does not prove to
+    /// have been synced: that looks like a write that a crash cut off, which no node can tell apart.
     async fn damage(&mut self, fault: Fault) -> Option<()> {
         if !self.may_lose_a_disk() {
             return None;
@@ -54,7 +68,7 @@ impl Nemesis {
         } else if fault == Fault::StrayWrite {
             disk.stray_write(Path::new(STATE), nth);
         } else {
-            let (path, len) = self.old_file(&disk.files())?;
+            let (path, len) = self.flipped(&disk)?;
             let (at, bit) = (self.chance.random_range(0..len), self.chance.random());
             disk.flip_bit(&path, at, bit).ok()?;
             self.trace
@@ -69,13 +83,22 @@ impl Nemesis {
         Some(())
     }
 
-    /// A file of the state, or a segment of the log that is no longer written.
-    fn old_file(&mut self, files: &[(PathBuf, u64)]) -> Option<(PathBuf, u64)> {
-        let newest = files
-            .iter()
-            .rev()
-            .find(|(path, _)| path.starts_with(LOG))
-            .map(|(path, _)| path);
+    /// A file of the state, a segment of the log that is no longer written, or the beginning of the
+    /// one that is, as far as later batches in it prove that it had been synced.
+    fn flipped(&mut self, disk: &SimulatedDisk) -> Option<(PathBuf, u64)> {
+        let files = disk.files();
+        let mut logs = files.iter().rev().map(|(path, _)| path);
+        let newest = logs.find(|path| path.starts_with(LOG));
+        if self.chance.random_bool(IN_NEWEST)
+            && let Some(path) = newest
+            && let Some(number) = segment_number(path)
+        {
+            let bytes = |segment, at, len| disk.peek(&segment_path(segment), at, len);
+            let proven = proven_synced(&bytes, number);
+            if proven > 0 {
+                return Some((path.clone(), proven));
+            }
+        }
         let old: Vec<&(PathBuf, u64)> = files
             .iter()
             .filter(|(path, len)| *len > 0 && Some(path) != newest)

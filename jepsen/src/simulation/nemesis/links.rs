@@ -5,7 +5,20 @@ use rand::Rng;
 use rand::seq::IndexedRandom;
 use std::time::Duration;
 
+/// How long the leader is alone, in milliseconds: longer than the others need to elect another one.
+const LEADER_ALONE: std::ops::RangeInclusive<u64> = 2_000..=12_000;
+
 impl Nemesis {
+    /// The leader is cut off; it does not know for how long, and callers still reach it.
+    pub(super) fn isolate_leader(&mut self) -> Option<()> {
+        let doors = self.cluster.doors().by_id();
+        let (leader, _) = doors.into_iter().find(|(_, shard)| shard.is_leader())?;
+        self.cluster.isolate(leader);
+        let takes = self.chance.random_range(LEADER_ALONE);
+        self.mend_after(Duration::from_millis(takes));
+        Some(())
+    }
+
     pub(super) fn break_links(&mut self, fault: Fault) -> Option<()> {
         let one = self.one()?;
         let all = self.cluster.members().clone();

@@ -2,6 +2,7 @@
 
 use super::{Nemesis, Situation};
 use crate::evidence::Observation;
+use crate::log_story::LogStory;
 use std::collections::BTreeMap;
 use steadfast_engine::Tables;
 use steadfast_engine::tables::keys::{due_prefix, due_time, prefix_end};
@@ -15,6 +16,8 @@ pub(super) struct Watched {
     lives: BTreeMap<u64, u32>,
     /// Counters of the state in this life: deltas written, merges; and the purged index.
     counted: BTreeMap<u64, [u64; 3]>,
+    /// Logs, as far as they were read in this life.
+    logs: BTreeMap<u64, Option<LogStory>>,
     two_leaders: bool,
     joint: bool,
     late: bool,
@@ -26,7 +29,13 @@ impl Watched {
     pub(super) fn ends(&mut self, id: u64) {
         self.last.remove(&id);
         self.counted.remove(&id);
+        self.logs.remove(&id);
         *self.lives.entry(id).or_default() += 1;
+    }
+
+    /// How far a node's log was read; nothing of it in a new life.
+    pub(super) fn log_of(&mut self, id: u64) -> &mut Option<LogStory> {
+        self.logs.entry(id).or_default()
     }
 }
 

@@ -167,6 +167,12 @@ impl SimulatedDisk {
         files
     }
 
+    /// Bytes of a file as they are, at most so many: for those who watch a node from outside. It is
+    /// no call of the node's, and no fault is spent on it. `None` when there is no such file.
+    pub fn peek(&self, path: &Path, offset: u64, len: usize) -> Option<Vec<u8>> {
+        self.lock_contents().peek(path, offset, len)
+    }
+
     fn report(&self, line: impl FnOnce() -> String) {
         if let Some(trace) = &self.trace {
             trace(&line());

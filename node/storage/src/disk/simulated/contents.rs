@@ -293,6 +293,14 @@ impl Contents {
         Ok(end - start)
     }
 
+    pub(super) fn peek(&self, path: &Path, offset: u64, len: usize) -> Option<Vec<u8>> {
+        let bytes = &self.files.get(&self.find(path).ok()?)?.current;
+        let start = usize::try_from(offset).unwrap_or(usize::MAX);
+        let start = start.min(bytes.len());
+        let end = start.saturating_add(len).min(bytes.len());
+        Some(bytes[start..end].to_vec())
+    }
+
     pub(super) fn set_len(&mut self, file: u64, len: u64) -> io::Result<()> {
         let contents = self.files.get_mut(&file).ok_or(io::ErrorKind::NotFound)?;
         let change = FileChange::SetLen(len);

@@ -11,6 +11,7 @@ mod cluster;
 pub(crate) mod disk;
 pub mod fault;
 mod final_state;
+mod front_door;
 mod group;
 mod host;
 pub mod machine;

@@ -9,10 +9,12 @@ pub use sheet::Row;
 pub use state::{STATES, State};
 
 use super::cluster::{Cluster, Plan, READY};
+use super::disk::IMAGE_BYTES;
+use super::front_door::FrontDoor;
 use super::machine::Machine;
 use super::nemesis::Failure;
 use super::{Trouble, io, sealed};
-use load::{FrontDoor, Load};
+use load::Load;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::path::PathBuf;
@@ -67,6 +69,7 @@ pub async fn measure(order: &Order, say: fn(&str)) -> Result<Vec<Row>, Trouble> 
         scratch: &scratch,
         logs: &order.out,
         began: Instant::now(),
+        disk_bytes: IMAGE_BYTES,
     };
     let cluster = Cluster::start(&plan).await?;
     let addresses: Vec<_> = cluster.hosts.iter().map(|host| &host.addresses).collect();

@@ -19,6 +19,7 @@ mod nemesis;
 mod record;
 mod run;
 pub mod sealed;
+pub mod soak;
 mod switch;
 mod timeline;
 mod watch;

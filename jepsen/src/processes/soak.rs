@@ -100,32 +100,31 @@ pub async fn soak(order: &Order, say: fn(&str)) -> Result<Report, Trouble> {
     wrong.extend(kept.watch(order, &mut cluster, &load, say).await?);
     say("no more starts: those that are open end");
     load.wind_down().await;
-    kept.look(&cluster, &load).await?;
     wrong.extend(load.list_is_right().await.err());
     let counts = load.counts();
     load.end().await;
     kept.draw(order)?;
-    wrong.extend(judge::judged(&kept.moments));
-    wrong.extend(counts.last_error_of_lost());
+    wrong.extend(judge::judged(&kept.moments, plan.nodes));
+    if counts.lost > 0 {
+        wrong.push(format!(
+            "{} workflows did not complete in time, the last: {}",
+            counts.lost, counts.last_lost
+        ));
+    }
     let text = format!(
         "{} workflows started, {} completed, {} of them deleted {} s after their end, {} lost; {} \
-         calls were made again. {} looks.\n\n{}",
+         calls failed{}. {} looks.\n\n{}",
         counts.started,
         counts.completed,
         counts.deleted,
         order.keep.as_secs(),
         counts.lost,
         counts.errors,
+        counts.last_error(),
         kept.moments.len(),
         page::table(&kept.moments),
     );
     Ok(Report { wrong, text })
-}
-
-impl load::Counts {
-    fn last_error_of_lost(&self) -> Option<String> {
-        (self.lost > 0).then(|| self.last_error.clone())
-    }
 }
 
 /// All that was seen, in memory and in a file.
@@ -164,7 +163,7 @@ impl Kept {
             if !ended.is_empty() {
                 return Ok(ended.iter().map(ToString::to_string).collect());
             }
-            if self.moments.len() % DRAWN_EVERY == 0 {
+            if self.moments.len().is_multiple_of(DRAWN_EVERY) {
                 self.draw(order)?;
                 say(&self.last_words());
             }

@@ -1,5 +1,5 @@
 //! A steady load that looks like life, through the front door: workflows of an activity (of which
-//! some fail at first), a timer and a signal; those that closed are deleted after a while.
+//! some are forgotten at first), a timer and a signal; those that closed are deleted after a while.
 
 use super::life::{Life, Step};
 use super::{ANSWERED_WITHIN, CLOSED_WITHIN, Order};
@@ -10,7 +10,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use steadfast_proto::temporal::common::v1::{Payloads, WorkflowType};
 use steadfast_proto::temporal::enums::v1::WorkflowTaskFailedCause;
-use steadfast_proto::temporal::failure::v1::Failure;
 use steadfast_proto::temporal::history::v1::history_event::Attributes;
 use steadfast_proto::temporal::taskqueue::v1::TaskQueue;
 use steadfast_proto::temporal::workflowservice::v1 as wire;
@@ -37,8 +36,10 @@ const INPUT_BYTES: usize = 1_000;
 /// A signal is sent so many milliseconds after the start at most, and a timer lasts so long.
 const SIGNAL_MS_MAX: u64 = 5_000;
 const TIMER_SECONDS: std::ops::RangeInclusive<i64> = 1..=10;
-/// One activity in so many fails at its first attempt.
-const FAILS_ONE_IN: u32 = 50;
+/// One activity in so many is forgotten by the worker that has it, at its first attempt; it times
+/// out.
+const FORGOTTEN_ONE_IN: u32 = 50;
+const ACTIVITY_SECONDS: i64 = 60;
 const DELETERS: usize = 4;
 /// Latencies of one interval that are kept.
 const LATENCIES_MAX: usize = 100_000;
@@ -50,9 +51,20 @@ pub(super) struct Counts {
     pub(super) completed: u64,
     pub(super) deleted: u64,
     pub(super) lost: u64,
-    /// Calls that failed and were made again.
+    /// Calls that failed; they were made again when that may help.
     pub(super) errors: u64,
     pub(super) last_error: String,
+    pub(super) last_lost: String,
+}
+
+impl Counts {
+    /// In words, when there is one.
+    pub(super) fn last_error(&self) -> String {
+        match self.errors {
+            0 => String::new(),
+            _ => format!(", the last: {}", self.last_error),
+        }
+    }
 }
 
 /// The load; its tasks end with it.
@@ -225,7 +237,7 @@ impl Shared {
             Err(why) => {
                 let mut counts = lock(&self.counts);
                 counts.lost += 1;
-                counts.last_error = format!("{workflow_id}: {why}");
+                counts.last_lost = format!("{workflow_id}: {why}");
             }
         }
     }
@@ -341,9 +353,13 @@ impl Shared {
             return None;
         };
         let next = match step {
-            Some(Step::Activity) => {
-                command::schedule_activity("pay", "pay", QUEUE, self.input.clone(), 60)
-            }
+            Some(Step::Activity) => command::schedule_activity(
+                "pay",
+                "pay",
+                QUEUE,
+                self.input.clone(),
+                ACTIVITY_SECONDS,
+            ),
             Some(Step::Timer) => {
                 let lasts = rand::rng().random_range(TIMER_SECONDS);
                 command::start_timer("wait", command::seconds(lasts))
@@ -368,9 +384,12 @@ impl Shared {
             let answered = worker.complete_workflow_task(task.token(), commands.clone());
             match answered.await {
                 Ok(next) => return next,
-                // A signal came meanwhile, or the task was done by the first try.
-                Err(status) if !may_retry(&status) => return None,
-                Err(status) => self.note("complete workflow task", &status).await,
+                Err(status) => {
+                    self.note("complete workflow task", &status).await;
+                    if !may_retry(&status) {
+                        return None;
+                    }
+                }
             }
         }
         None
@@ -387,27 +406,22 @@ impl Shared {
     }
 
     async fn perform(&self, worker: &mut RawWorker, task: &ActivityTask) {
-        let fails = task.attempt == 1 && rand::rng().random_ratio(1, FAILS_ONE_IN);
+        if task.attempt == 1 && rand::rng().random_ratio(1, FORGOTTEN_ONE_IN) {
+            return;
+        }
         for _ in 0..TRIES_MAX {
-            let token = task.task_token.clone();
-            let answered = match fails {
-                true => {
-                    let failure = Failure {
-                        message: "at first it fails".into(),
-                        ..Failure::default()
-                    };
-                    worker.fail_activity(token, failure).await
-                }
-                false => {
-                    worker
-                        .complete_activity(token, Some(self.input.clone()))
-                        .await
-                }
-            };
-            match answered {
+            let result = Some(self.input.clone());
+            match worker
+                .complete_activity(task.task_token.clone(), result)
+                .await
+            {
                 Ok(()) => return,
-                Err(status) if !may_retry(&status) => return,
-                Err(status) => self.note("answer an activity", &status).await,
+                Err(status) => {
+                    self.note("complete activity", &status).await;
+                    if !may_retry(&status) {
+                        return;
+                    }
+                }
             }
         }
     }

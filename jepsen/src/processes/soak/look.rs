@@ -103,7 +103,8 @@ pub(super) async fn look(host: &Host, threads: &mut Threads) -> Option<Sample> {
     sample.rss_bytes = field(&read("status"), "VmRSS:") << 10;
     sample.cpu_ms_total = cpu_ticks(&read("stat")) * MS_PER_TICK;
     sample.open_files = files.map_or(0, |files| files.count() as u64);
-    sample.disk_written_bytes_total = field(&read("io"), "write_bytes:");
+    let accounted = || field(&read("io"), "write_bytes:");
+    sample.disk_written_bytes_total = host.disk.written().unwrap_or_else(accounted);
     sample.sled_written_bytes_total = threads.written(Kind::Sled);
     sample.log_written_bytes_total = threads.written(Kind::Log);
     sample.keeper_written_bytes_total = threads.written(Kind::Keeper);

@@ -15,7 +15,8 @@ pub struct Sample {
     pub cpu_ms_total: u64,
     /// File descriptors.
     pub open_files: u64,
-    /// What the process gave to its disk, in pages, as the kernel counts it.
+    /// What its disk was given; without a disk of its own, what the kernel holds against the process,
+    /// which is far more: large pages of which a few bytes changed.
     pub disk_written_bytes_total: u64,
     /// Written by threads of sled.
     pub sled_written_bytes_total: u64,

@@ -18,6 +18,8 @@ const MIB: f64 = 1_048_576.0;
 const ROWS: usize = 6;
 
 type Line = (String, Vec<(f64, f64)>);
+/// A title and what is drawn.
+type Figure = (&'static str, fn(&Sample) -> f64);
 
 /// The page.
 pub(super) fn draw(moments: &[Moment]) -> String {
@@ -39,7 +41,7 @@ pub(super) fn draw(moments: &[Moment]) -> String {
         "cores busy".into(),
         rates(moments, |n| n.cpu_ms_total as f64 / 1_000.0),
     ));
-    let written: [(&str, fn(&Sample) -> f64); 4] = [
+    let written: [Figure; 4] = [
         ("written to disk, KiB/s", |n| {
             n.disk_written_bytes_total as f64 / 1_024.0
         }),
@@ -181,11 +183,16 @@ pub(super) fn table(moments: &[Moment]) -> String {
         )
         .ok();
     }
-    let half = judge::second_half(moments);
-    text.push_str(
+    text.push_str(&second_half(judge::second_half(moments)));
+    text
+}
+
+/// What the second half came to, node by node.
+fn second_half(half: &[Moment]) -> String {
+    let mut text = String::from(
         "\n| second half | node 1 | node 2 | node 3 | allowed |\n|---|---|---|---|---|\n",
     );
-    let nodes = judge::nodes(moments);
+    let nodes = judge::nodes(half);
     let mut line = |what: &str, of: &dyn Fn(u64) -> String, allowed: &str| {
         let cells: Vec<String> = nodes.iter().map(|node| of(*node)).collect();
         writeln!(text, "| {what} | {} | {allowed} |", cells.join(" | ")).ok();

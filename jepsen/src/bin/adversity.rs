@@ -21,6 +21,9 @@ struct Arguments {
     /// Only these states; the first is the one to compare with
     #[arg(long, value_delimiter = ',', value_parser = state)]
     states: Vec<State>,
+    /// Megabytes of state that are there before a disk is lost
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..=20_000))]
+    fill: u64,
     /// Draws who is hit
     #[arg(long)]
     seed: Option<u64>,
@@ -71,6 +74,7 @@ fn perform(arguments: &Arguments) -> Result<bool, String> {
         },
         lasts: Duration::from_secs(arguments.seconds),
         rate: arguments.rate,
+        fill_bytes: arguments.fill * 1_000_000,
         seed,
         out: out.clone(),
         binary: arguments.binary.clone().unwrap_or(beside),

@@ -9,10 +9,12 @@ pub use sheet::Row;
 pub use state::{STATES, State};
 
 use super::cluster::{Cluster, Plan, READY};
+use super::disk::IMAGE_BYTES;
+use super::front_door::FrontDoor;
 use super::machine::Machine;
 use super::nemesis::Failure;
 use super::{Trouble, io, sealed};
-use load::{FrontDoor, Load};
+use load::Load;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::path::PathBuf;
@@ -26,6 +28,10 @@ const LEADER_WITHIN: Duration = Duration::from_secs(30);
 /// So much longer than it should a load may take: what is in flight ends, or is given up.
 const LATE: Duration = Duration::from_secs(90);
 const LOOK: Duration = Duration::from_millis(100);
+/// The cluster is filled within this.
+const FILLED_WITHIN: Duration = Duration::from_secs(900);
+/// A base, the next one while it is made, deltas, and sled.
+const DISK_FACTOR: u64 = 6;
 /// The wall clock as it is, in libfaketime's words.
 const RIGHT: &str = "+0";
 
@@ -38,6 +44,8 @@ pub struct Order {
     pub lasts: Duration,
     /// Workflows started in a second.
     pub rate: u32,
+    /// State that is there before a disk is lost, in bytes of inputs and results.
+    pub fill_bytes: u64,
     /// Draws who is hit.
     pub seed: u64,
     /// The folder for logs and disks.
@@ -67,6 +75,7 @@ pub async fn measure(order: &Order, say: fn(&str)) -> Result<Vec<Row>, Trouble> 
         scratch: &scratch,
         logs: &order.out,
         began: Instant::now(),
+        disk_bytes: IMAGE_BYTES + DISK_FACTOR * order.fill_bytes,
     };
     let cluster = Cluster::start(&plan).await?;
     let addresses: Vec<_> = cluster.hosts.iter().map(|host| &host.addresses).collect();
@@ -75,6 +84,7 @@ pub async fn measure(order: &Order, say: fn(&str)) -> Result<Vec<Row>, Trouble> 
         cluster,
         chance,
         door,
+        filled: String::new(),
     };
     let mut rows = Vec::new();
     for state in order.states.iter().copied() {
@@ -92,11 +102,19 @@ struct Rig {
     cluster: Cluster,
     chance: ChaCha8Rng,
     door: FrontDoor,
+    /// What came of filling the cluster; empty before.
+    filled: String,
 }
 
 impl Rig {
     async fn row(&mut self, order: &Order, state: State) -> Result<Row, Trouble> {
         if let Err(failure) = self.mend().await {
+            return told(state, failure);
+        }
+        if state.is_full_of_state()
+            && self.filled.is_empty()
+            && let Err(failure) = self.fill(order).await
+        {
             return told(state, failure);
         }
         let before = self.terms();
@@ -112,6 +130,32 @@ impl Rig {
             Some(measured) => Row::of(state, measured, happened, leaders),
             None => Row::failed(state, "the load did not end".into()),
         })
+    }
+
+    /// Makes state.
+    async fn fill(&mut self, order: &Order) -> Result<(), Failure> {
+        let began = Instant::now();
+        let mut load = Load::fill(&self.door, order)?;
+        while load.runs()? && began.elapsed() < FILLED_WITHIN {
+            sleep(LOOK).await;
+        }
+        let done = load.ended()?.is_some_and(|filled| filled.failed == 0);
+        if !done {
+            let what = "the cluster could not be filled".to_owned();
+            return Err(crate::evidence::Violation::new("much_state_fits", what).into());
+        }
+        let took = began.elapsed().as_secs_f64();
+        let settled = self.cluster.settled().into_iter();
+        let used = settled.map(|at| {
+            let used = self.cluster.hosts[at].disk.used();
+            format!("{:.2}", used as f64 / 1e9)
+        });
+        self.filled = format!(
+            "{:.2} GB of inputs and results written in {took:.0} s; then {} GB on the disks",
+            order.fill_bytes as f64 / 1e9,
+            used.collect::<Vec<_>>().join(", ")
+        );
+        Ok(())
     }
 
     /// One state, until the load has ended.

@@ -51,6 +51,8 @@ pub(super) struct Plan<'a> {
     /// The nodes' words.
     pub(super) logs: &'a Path,
     pub(super) began: Instant,
+    /// Of each disk.
+    pub(super) disk_bytes: u64,
 }
 
 fn addresses(number: u8, machine: &Machine) -> Result<Addresses, Trouble> {
@@ -79,7 +81,7 @@ impl Cluster {
         let mut hosts = Vec::new();
         for number in 1..=plan.nodes + 1 {
             let addresses = addresses(number, plan.machine)?;
-            hosts.push(Host::new(number, addresses, plan.machine, plan.scratch)?);
+            hosts.push(Host::new(number, addresses, plan)?);
         }
         let switch = match plan.machine.switch {
             Ok(()) => Some(plug(plan.seed, &hosts)?),

@@ -2,6 +2,7 @@
 
 use super::{Trouble, io, tool};
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// Fits into a sparse file; the node calls its disk low below 512 MiB.
@@ -119,6 +120,23 @@ impl Disk {
             fill_up(&filler)?;
         }
         Ok(())
+    }
+
+    /// Bytes that are taken on it; on a folder, of all that shares its file system.
+    pub(super) fn used(&self) -> u64 {
+        let known = rustix::fs::statvfs(&self.folder);
+        known.map_or(0, |known| (known.f_blocks - known.f_bfree) * known.f_frsize)
+    }
+
+    /// Bytes that its device was given since it was made; a folder has no device of its own.
+    pub(super) fn written(&self) -> Option<u64> {
+        self.image.as_ref()?;
+        let device = std::fs::metadata(&self.folder).ok()?.dev();
+        let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+        let stat = std::fs::read_to_string(format!("/sys/dev/block/{major}:{minor}/stat")).ok()?;
+        // The seventh number: sectors written.
+        let sectors: u64 = stat.split_whitespace().nth(6)?.parse().ok()?;
+        Some(sectors * 512)
     }
 
     /// Gives the space back.

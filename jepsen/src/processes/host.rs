@@ -1,8 +1,8 @@
 //! A place where a node runs: its addresses, its disk, its process.
 
+use super::cluster::Plan;
 use super::disk::Disk;
 use super::group::{Controller, Group};
-use super::machine::Machine;
 use super::{Trouble, io, tool};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::File;
@@ -63,15 +63,13 @@ pub(super) struct Start<'a> {
 
 impl Host {
     /// A place with an empty disk.
-    pub(super) fn new(
-        number: u8,
-        addresses: Addresses,
-        machine: &Machine,
-        scratch: &Path,
-    ) -> Result<Host, Trouble> {
+    pub(super) fn new(number: u8, addresses: Addresses, plan: &Plan<'_>) -> Result<Host, Trouble> {
+        let Plan {
+            machine, scratch, ..
+        } = *plan;
         let name = format!("host-{number}");
         let disk = match &machine.images {
-            Ok(()) => Disk::image(scratch, &name, super::disk::IMAGE_BYTES)?,
+            Ok(()) => Disk::image(scratch, &name, plan.disk_bytes)?,
             Err(_) => Disk::folder(scratch, &name)?,
         };
         let clock = scratch.join(format!("clock-{number}"));

@@ -2,6 +2,7 @@
 
 use super::caller_faults::Callers;
 use super::cluster::{Cluster, Plan};
+use super::disk::IMAGE_BYTES;
 use super::fault::{FAULTS, Fault, Need};
 use super::final_state::{self, Final};
 use super::machine::Machine;
@@ -92,6 +93,7 @@ pub async fn run(order: &Order) -> Result<bool, Trouble> {
         scratch: &scratch,
         logs: &order.out,
         began,
+        disk_bytes: IMAGE_BYTES,
     };
     let mut cluster = Cluster::start(&plan).await?;
     let mut told = serve(&mut cluster).await;

@@ -101,9 +101,11 @@ impl Exchanger {
         self.state().initial_members = members.clone();
     }
 
-    /// How long ago a peer was heard here.
-    pub(crate) fn last_contact(&self, peer: NodeId) -> Option<Duration> {
-        self.state().heard.get(&peer).map(Instant::elapsed)
+    /// How long ago each peer was heard here. Not to be called while Raft's metrics are borrowed.
+    pub(crate) fn last_contacts(&self) -> BTreeMap<NodeId, Duration> {
+        let state = self.state();
+        let heard = state.heard.iter();
+        heard.map(|(id, at)| (*id, at.elapsed())).collect()
     }
 
     /// Asks one peer, and tells it.
@@ -219,11 +221,14 @@ impl Exchanger {
             "a status of {} bytes",
             status.len()
         );
+        // In a statement of its own: what follows waits for Raft's metrics, and whoever has them may
+        // wait for this lock.
+        let initial_members = checksum(&self.state().initial_members);
         Ok(proto::Exchange {
             node_id: self.shared.links.identity.node_id,
             node_uuid: uuid_bytes(self.shared.links.identity.node_uuid),
             pristine: !initialized,
-            initial_members: checksum(&self.state().initial_members),
+            initial_members,
             known_uuid: uuid_bytes(known),
             peer: Some(self.shared.peer.to_proto()),
             status,

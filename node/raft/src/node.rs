@@ -180,6 +180,9 @@ impl RaftNode {
     /// How far every other member is.
     pub fn peers(&self) -> Vec<PeerProgress> {
         let members = self.members();
+        // Before the metrics are borrowed: a writer of theirs that waits for us makes all readers
+        // wait, also one who has the exchanger's lock.
+        let last_contacts = self.inner.exchanger.last_contacts();
         let metrics = self.inner.raft.metrics();
         let metrics = metrics.borrow_watched();
         let acked = |id: &NodeId| -> Option<Duration> {
@@ -191,7 +194,7 @@ impl RaftNode {
                 continue;
             }
             let matched = metrics.replication.as_ref().and_then(|all| all.get(&id));
-            let heard = [acked(&id), self.inner.exchanger.last_contact(id)];
+            let heard = [acked(&id), last_contacts.get(&id).copied()];
             peers.push(PeerProgress {
                 id,
                 peer,

@@ -10,7 +10,7 @@ const DOCUMENT: &str = "docs/adversity.md";
 /// How long, how much, and of which build.
 #[derive(Debug, clap::Args)]
 pub(crate) struct AdversityArgs {
-    /// How long each of the eleven states lasts, in seconds
+    /// How long each of the twelve states lasts, in seconds
     #[arg(long, default_value_t = 60)]
     seconds: u64,
     /// Workflows of one activity started in a second
@@ -19,6 +19,9 @@ pub(crate) struct AdversityArgs {
     /// Only these states, as `baseline,slow-leader`; nothing is written
     #[arg(long)]
     states: Option<String>,
+    /// Megabytes of state that are there before a disk is lost
+    #[arg(long, default_value_t = 1_000)]
+    fill: u64,
     /// Draws who is hit
     #[arg(long)]
     seed: Option<u64>,
@@ -56,6 +59,7 @@ pub(crate) fn run(args: &AdversityArgs) -> Result<(), String> {
         [
             ("--seconds", Some(args.seconds.to_string())),
             ("--rate", Some(args.rate.to_string())),
+            ("--fill", Some(args.fill.to_string())),
             ("--states", args.states.clone()),
             ("--seed", args.seed.map(|seed| seed.to_string())),
         ],

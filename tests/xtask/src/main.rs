@@ -10,6 +10,7 @@ mod pitfalls;
 mod plant;
 mod sdks;
 mod simulation;
+mod soak;
 mod steps;
 mod torture;
 
@@ -77,6 +78,8 @@ enum Command {
     Jepsen(jepsen::JepsenArgs),
     /// A steady load while one thing after the other is wrong; writes docs/adversity.md
     Adversity(adversity::AdversityArgs),
+    /// A steady load for an hour: nothing may grow without bound; writes docs/soak.md
+    Soak(soak::SoakArgs),
     /// Log, state files and sled alone, under power cuts of the disk they are on
     Torture(torture::TortureArgs),
     /// Installs the official SDKs for the tests into the build directory
@@ -113,6 +116,7 @@ fn main() -> ExitCode {
         Command::Sim(args) => simulation::run(&args),
         Command::Jepsen(args) => jepsen::run(&args),
         Command::Adversity(args) => adversity::run(&args),
+        Command::Soak(args) => soak::run(&args),
         Command::Torture(args) => torture::run(&args),
         Command::Sdks => sdks::install(),
         Command::CheckLicences => licences::check(),

@@ -1,59 +1,17 @@
 //! The load: `steadfast bench` at a rate, through `steadfast proxy`.
 
 use super::{Order, State};
-use crate::processes::host::Addresses;
+use crate::processes::front_door::{FrontDoor, end};
 use crate::processes::{Trouble, io};
 use std::fs::File;
-use std::net::TcpListener;
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 /// More than start within an outage.
-const IN_FLIGHT: u32 = 400;
+const IN_FLIGHT: u64 = 400;
 const POLLERS: u32 = 64;
-
-/// `steadfast proxy` before all places.
-#[derive(Debug)]
-pub(super) struct FrontDoor {
-    address: String,
-    process: Child,
-}
-
-impl FrontDoor {
-    pub(super) fn open(
-        binary: &Path,
-        logs: &Path,
-        nodes: &[&Addresses],
-    ) -> Result<FrontDoor, Trouble> {
-        let free = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
-        let address = free.map_err(io("a free port"))?.to_string();
-        let log = File::create(logs.join("proxy.log")).map_err(io("a log"))?;
-        let nodes: Vec<String> = nodes
-            .iter()
-            .map(|node| format!("{}={}", node.grpc, node.http))
-            .collect();
-        let process = Command::new(binary)
-            .args(["proxy", "--listen", &address, "--node", &nodes.join(",")])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .map_err(io("steadfast proxy"))?;
-        Ok(FrontDoor { address, process })
-    }
-}
-
-impl Drop for FrontDoor {
-    fn drop(&mut self) {
-        end(&mut self.process);
-    }
-}
-
-fn end(process: &mut Child) {
-    // It may have ended by itself.
-    process.kill().ok();
-    process.wait().ok();
-}
+/// Of each input and result while the cluster is filled, and how many of these workflows at once.
+const FILL_PAYLOAD_BYTES: u64 = 250_000;
+const FILL_IN_FLIGHT: u64 = 8;
 
 /// What clients saw.
 #[derive(Debug, Clone, Default)]
@@ -80,19 +38,49 @@ pub(super) struct Load {
 
 impl Load {
     pub(super) fn start(door: &FrontDoor, order: &Order, state: State) -> Result<Load, Trouble> {
-        let output = order.out.join(format!("load-{}.json", state.name()));
-        let written = File::create(&output).map_err(io(output.display().to_string()))?;
-        let words = order.out.join(format!("load-{}.log", state.name()));
-        let words = File::create(&words).map_err(io(words.display().to_string()))?;
         let workflows = u64::from(order.rate) * order.lasts.as_secs().max(1);
+        let options = [
+            ("--rate", u64::from(order.rate)),
+            ("--workflows", workflows),
+            ("--in-flight", IN_FLIGHT),
+            ("--payload-bytes", state.payload_bytes().into()),
+        ];
+        Load::spawn(door, order, state.name(), &options)
+    }
+
+    /// Large workflows without an activity, as fast as they go, until there is so much state.
+    pub(super) fn fill(door: &FrontDoor, order: &Order) -> Result<Load, Trouble> {
+        let options = [
+            ("--activities", 0),
+            // Each has an input and a result.
+            (
+                "--workflows",
+                order.fill_bytes.div_ceil(2 * FILL_PAYLOAD_BYTES),
+            ),
+            ("--in-flight", FILL_IN_FLIGHT),
+            ("--payload-bytes", FILL_PAYLOAD_BYTES),
+        ];
+        Load::spawn(door, order, "fill", &options)
+    }
+
+    fn spawn(
+        door: &FrontDoor,
+        order: &Order,
+        name: &str,
+        options: &[(&str, u64)],
+    ) -> Result<Load, Trouble> {
+        let output = order.out.join(format!("load-{name}.json"));
+        let written = File::create(&output).map_err(io(output.display().to_string()))?;
+        let words = order.out.join(format!("load-{name}.log"));
+        let words = File::create(&words).map_err(io(words.display().to_string()))?;
+        let options = options
+            .iter()
+            .flat_map(|(option, number)| [(*option).to_owned(), number.to_string()]);
         let process = Command::new(&order.binary)
             .args(["bench", "--output", "json", "--warmup", "0"])
             .args(["--address", &door.address])
-            .args(["--rate", &order.rate.to_string()])
-            .args(["--workflows", &workflows.to_string()])
-            .args(["--in-flight", &IN_FLIGHT.to_string()])
             .args(["--pollers", &POLLERS.to_string()])
-            .args(["--payload-bytes", &state.payload_bytes().to_string()])
+            .args(options)
             .stdin(Stdio::null())
             .stdout(written)
             .stderr(words)

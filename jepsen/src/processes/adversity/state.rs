@@ -61,6 +61,7 @@ states! {
     LossyNetwork "lossy-network" Some(Fault::LossyNetwork), "between nodes, 2 % of the packets are lost and all take 20 ms";
     MuteLeader "mute-leader" Some(Fault::OneWayFromLeader), "no node hears the leader, clients do";
     FullDisk "full-disk" Some(Fault::FullDisk), "a follower's disk is full";
+    Filled "filled" None, "much state, as for the next row";
     WipeAndRejoin "wipe-and-rejoin" None, "a follower loses its disk and is replaced by a new node";
 }
 
@@ -89,8 +90,14 @@ impl State {
             | State::LossyNetwork
             | State::MuteLeader
             | State::FullDisk
+            | State::Filled
             | State::WipeAndRejoin => 100,
         }
+    }
+
+    /// Whether the cluster is filled before, so that there is something to copy.
+    pub(super) fn is_full_of_state(self) -> bool {
+        self == State::Filled || self == State::WipeAndRejoin
     }
 }
 
@@ -104,6 +111,7 @@ impl Rig {
     ) -> Result<String, Failure> {
         match state {
             State::Baseline | State::MarksAndMerges => Ok(String::new()),
+            State::Filled => Ok(self.filled.clone()),
             State::FollowerDown => {
                 let at = self.follower().await;
                 self.cluster.hosts[at].may_end = true;
@@ -239,9 +247,15 @@ impl Rig {
             let what = format!("node {new}: {}", self.cluster.last_words(new));
             return Err(crate::evidence::Violation::new("new_nodes_join", what).into());
         }
+        let serves = began.elapsed().as_secs_f64();
         self.cluster.change(Change::Promote(new)).await?;
         let took = began.elapsed().as_secs_f64();
-        Ok(format!("node {new} votes {took:.1} s later"))
+        let bytes = self.cluster.hosts[at].disk.used();
+        Ok(format!(
+            "node {new} serves {serves:.1} s later and votes {took:.1} s later, with {:.2} GB on \
+             its disk",
+            bytes as f64 / 1e9
+        ))
     }
 }
 

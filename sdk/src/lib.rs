@@ -7,6 +7,8 @@ pub mod converter;
 mod definition;
 mod duration;
 pub mod failure;
+mod retry_policy;
+mod search_attributes;
 pub mod workflow {
     //! Workflow code.
 
@@ -15,7 +17,11 @@ pub mod workflow {
     pub struct ContinueAsNew {}
 }
 
-pub use client::{Client, ClientError, RawWorker};
+pub use client::{
+    Client, ClientError, ClientOptions, RawClient, RawWorker, StartOptions, WorkflowHandle,
+};
 pub use converter::{Args, DataConverter, Proto, RawPayload};
 pub use definition::{Activity, Query, Signal, Update, Workflow};
 pub use failure::{Failure, Result};
+pub use retry_policy::RetryPolicy;
+pub use search_attributes::{SearchAttribute, SearchAttributes};

@@ -123,7 +123,10 @@ fn check(message: &DynamicMessage, path: &str, left_out: bool, wrong: &mut Vec<S
 }
 
 /// Encodes a message that is filled everywhere and compares with the descriptors.
-async fn covers<M: Message + Name + Default + HoldsPayloads + Send>() -> usize {
+async fn covers<M>()
+where
+    M: Message + Name + Default + HoldsPayloads + Send + PartialEq,
+{
     let pool = DescriptorPool::decode(TEMPORAL_DESCRIPTORS).unwrap();
     let descriptor = pool.get_message_by_name(&M::full_name()).unwrap();
     let mut wrong = Vec::new();
@@ -137,13 +140,12 @@ async fn covers<M: Message + Name + Default + HoldsPayloads + Send>() -> usize {
         let read = DynamicMessage::decode(descriptor.clone(), bytes.as_slice()).unwrap();
         count += check(&read, &M::full_name(), false, &mut wrong);
         decode(&Turned, &mut message).await.unwrap();
-        assert_eq!(message, M::decode(full.encode_to_vec().as_slice()).unwrap());
+        assert!(message == M::decode(full.encode_to_vec().as_slice()).unwrap());
     }
     wrong.sort();
     wrong.dedup();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(count > 0, "{} holds no payload", M::full_name());
-    count
 }
 
 #[tokio::test]

@@ -109,6 +109,10 @@ fn check(message: &DynamicMessage, path: &str, left_out: bool, wrong: &mut Vec<S
     let left_out = left_out || LEFT_OUT.contains(&message.descriptor().full_name());
     let mut count = 0;
     for (field, value) in message.fields() {
+        // A worker decodes it, with its history, when it takes it.
+        if field.name() == "eager_workflow_task" {
+            continue;
+        }
         let path = format!("{path}.{}", field.name());
         let inner: Vec<&Value> = match value {
             Value::List(list) => list.iter().collect(),

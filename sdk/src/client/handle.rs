@@ -54,6 +54,13 @@ impl<W, O> fmt::Debug for WorkflowHandle<W, O> {
     }
 }
 
+/// What the answers of all starts have in common.
+pub(super) struct Started {
+    pub(super) run_id: String,
+    pub(super) first_execution_run_id: String,
+    pub(super) started: bool,
+}
+
 impl Client {
     /// The workflow of this id, with the types that the caller knows it to have:
     /// `client.workflow::<Order, Receipt>("order-7")`.
@@ -79,14 +86,19 @@ impl Client {
 }
 
 impl<W, O> WorkflowHandle<W, O> {
-    /// Of a workflow that this client started.
-    pub(super) fn started(client: Client, workflow_id: String, run_id: String) -> Self {
+    /// Of a workflow that this client started, or found running.
+    pub(super) fn started(client: Client, workflow_id: String, answer: Started) -> Self {
+        // Servers that do not name the first run leave it out; a new workflow's is known anyway.
+        let first_execution_run_id = match answer.first_execution_run_id.is_empty() {
+            true if answer.started => answer.run_id.clone(),
+            _ => answer.first_execution_run_id,
+        };
         Self {
             client,
             workflow_id,
             run_id: String::new(),
-            first_execution_run_id: run_id.clone(),
-            result_run_id: run_id,
+            first_execution_run_id,
+            result_run_id: answer.run_id,
             types: PhantomData,
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::client::Client;
 use crate::client::error::{CallError, StartError};
-use crate::client::handle::WorkflowHandle;
+use crate::client::handle::{Started, WorkflowHandle};
 use crate::client::options::StartOptions;
 use crate::converter::{Arguments, Value};
 use crate::definition::{Signal, Workflow};
@@ -57,11 +57,13 @@ impl Client {
         if let (Some(slot), Some(task)) = (slot, answer.eager_workflow_task) {
             slot(task);
         }
-        Ok(WorkflowHandle::started(
-            self.clone(),
-            options.workflow_id,
-            answer.run_id,
-        ))
+        let started = Started {
+            run_id: answer.run_id,
+            first_execution_run_id: answer.first_execution_run_id,
+            started: answer.started,
+        };
+        let workflow_id = options.workflow_id;
+        Ok(WorkflowHandle::started(self.clone(), workflow_id, started))
     }
 
     /// Signals a workflow of this id; when none runs, it is started first. Both or none happen.
@@ -107,11 +109,13 @@ impl Client {
         };
         let answer = self.calls.signal_with_start(request).await;
         let answer = answer.map_err(|error| StartError::of(error, &options.workflow_id))?;
-        Ok(WorkflowHandle::started(
-            self.clone(),
-            options.workflow_id,
-            answer.run_id,
-        ))
+        let started = Started {
+            run_id: answer.run_id,
+            first_execution_run_id: answer.first_execution_run_id,
+            started: answer.started,
+        };
+        let workflow_id = options.workflow_id;
+        Ok(WorkflowHandle::started(self.clone(), workflow_id, started))
     }
 
     /// A start as the server takes it.

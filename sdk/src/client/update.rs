@@ -4,7 +4,7 @@ use crate::client::Client;
 use crate::client::error::{
     CallError, StartError, UpdateError, UpdateWithStartError, failed_operation,
 };
-use crate::client::handle::WorkflowHandle;
+use crate::client::handle::{Started, WorkflowHandle};
 use crate::client::options::StartOptions;
 use crate::client::start::input;
 use crate::converter::{Arguments, Value};
@@ -185,12 +185,12 @@ impl Client {
         loop {
             let answer = self.calls.update_with_start(request.clone()).await;
             let answer = answer.map_err(|error| both_failed(error, &options.workflow_id))?;
-            let (run_id, answer) = both(answer).map_err(on_start)?;
+            let (started, answer) = both(answer).map_err(on_start)?;
             if answer.stage < Stage::Accepted as i32 && answer.outcome.is_none() {
                 sleep(POLL_PAUSE).await;
                 continue;
             }
-            let handle = WorkflowHandle::started(self.clone(), options.workflow_id, run_id);
+            let handle = WorkflowHandle::started(self.clone(), options.workflow_id, started);
             return Ok((handle, UpdateHandle::of_answer(self, answer)));
         }
     }
@@ -226,16 +226,23 @@ impl Client {
     }
 }
 
-/// The two answers of an update-with-start: the run id, and the update's.
+/// The two answers of an update-with-start.
 fn both(
     answer: wire::ExecuteMultiOperationResponse,
-) -> Result<(String, wire::UpdateWorkflowExecutionResponse), CallError> {
+) -> Result<(Started, wire::UpdateWorkflowExecutionResponse), CallError> {
     let mut answers = answer.responses.into_iter().map(|one| one.response);
     match (answers.next().flatten(), answers.next().flatten()) {
         (
             Some(response::Response::StartWorkflow(started)),
             Some(response::Response::UpdateWorkflow(updated)),
-        ) => Ok((started.run_id, updated)),
+        ) => {
+            let started = Started {
+                run_id: started.run_id,
+                first_execution_run_id: started.first_execution_run_id,
+                started: started.started,
+            };
+            Ok((started, updated))
+        }
         _ => Err(CallError::Rpc(Status::internal(
             "the server did not answer both operations",
         ))),

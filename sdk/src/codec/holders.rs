@@ -55,6 +55,8 @@ impl HoldsPayloads for common::Payloads {
 messages! {
     common::Memo { fields }
     sdk::UserMetadata { summary, details }
+    sdk::EventGroupMarker { variant }
+    sdk::event_group_marker::Label { label }
     failure::Failure { encoded_attributes, cause, failure_info }
     failure::ApplicationFailureInfo { details }
     failure::TimeoutFailureInfo { last_heartbeat_details }
@@ -76,11 +78,12 @@ choices! {
         ApplicationFailureInfo, TimeoutFailureInfo, CanceledFailureInfo, ResetWorkflowFailureInfo
     }
     update::outcome::Value { Success, Failure }
+    sdk::event_group_marker::Variant { Label }
 }
 
 // What workers send and get.
 messages! {
-    command::Command { user_metadata, attributes }
+    command::Command { user_metadata, event_group_markers, attributes }
     command::ScheduleActivityTaskCommandAttributes { input }
     command::CompleteWorkflowExecutionCommandAttributes { result }
     command::FailWorkflowExecutionCommandAttributes { failure }
@@ -168,7 +171,7 @@ choices! {
 // History.
 messages! {
     history::History { events }
-    history::HistoryEvent { user_metadata, attributes }
+    history::HistoryEvent { user_metadata, event_group_markers, attributes }
     history::WorkflowExecutionStartedEventAttributes {
         input, continued_failure, last_completion_result, memo
     }

@@ -109,6 +109,10 @@ fn check(message: &DynamicMessage, path: &str, left_out: bool, wrong: &mut Vec<S
     let left_out = left_out || LEFT_OUT.contains(&message.descriptor().full_name());
     let mut count = 0;
     for (field, value) in message.fields() {
+        // A worker decodes it, with its history, when it takes it.
+        if field.name() == "eager_workflow_task" {
+            continue;
+        }
         let path = format!("{path}.{}", field.name());
         let inner: Vec<&Value> = match value {
             Value::List(list) => list.iter().collect(),
@@ -123,7 +127,10 @@ fn check(message: &DynamicMessage, path: &str, left_out: bool, wrong: &mut Vec<S
 }
 
 /// Encodes a message that is filled everywhere and compares with the descriptors.
-async fn covers<M: Message + Name + Default + HoldsPayloads + Send>() -> usize {
+async fn covers<M>()
+where
+    M: Message + Name + Default + HoldsPayloads + Send + PartialEq,
+{
     let pool = DescriptorPool::decode(TEMPORAL_DESCRIPTORS).unwrap();
     let descriptor = pool.get_message_by_name(&M::full_name()).unwrap();
     let mut wrong = Vec::new();
@@ -137,13 +144,12 @@ async fn covers<M: Message + Name + Default + HoldsPayloads + Send>() -> usize {
         let read = DynamicMessage::decode(descriptor.clone(), bytes.as_slice()).unwrap();
         count += check(&read, &M::full_name(), false, &mut wrong);
         decode(&Turned, &mut message).await.unwrap();
-        assert_eq!(message, M::decode(full.encode_to_vec().as_slice()).unwrap());
+        assert!(message == M::decode(full.encode_to_vec().as_slice()).unwrap());
     }
     wrong.sort();
     wrong.dedup();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(count > 0, "{} holds no payload", M::full_name());
-    count
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use steadfast_proto::temporal::common::v1::WorkflowType;
 use steadfast_proto::temporal::history::v1::history_event::Attributes;
 use steadfast_proto::temporal::taskqueue::v1::TaskQueue;
 use steadfast_proto::temporal::workflowservice::v1 as wire;
-use steadfast_sdk::Client;
+use steadfast_sdk::RawClient;
 use steadfast_sdk::client::{RawWorker, command, execution, payloads};
 use tokio::time::{Instant, sleep};
 
@@ -137,7 +137,7 @@ async fn leader(file: &DevFile) -> u64 {
 }
 
 /// Starts a workflow of one activity and does its worker's part.
-async fn run_workflow(client: &Client, workflow_id: &str) {
+async fn run_workflow(client: &RawClient, workflow_id: &str) {
     let request = wire::StartWorkflowExecutionRequest {
         workflow_id: workflow_id.into(),
         workflow_type: Some(WorkflowType { name: "one".into() }),
@@ -201,7 +201,7 @@ async fn three_nodes_lose_their_leader_and_stop_together() {
     assert!(!file.cluster_id.is_empty());
     let front_http = http_get::get(&file.http, "/health/ready", Duration::from_secs(5)).await;
     assert_eq!(front_http.unwrap().0, 200);
-    let front = Client::connect(std::slice::from_ref(&file.grpc), "default", LIMIT)
+    let front = RawClient::connect(std::slice::from_ref(&file.grpc), "default", LIMIT)
         .await
         .unwrap();
     run_workflow(&front, "before").await;
@@ -246,7 +246,7 @@ async fn three_nodes_lose_their_leader_and_stop_together() {
     // The same cluster comes back with what it had.
     let mut dev = Dev::start(&data, &["--port", "0", "--http-port", "0"]);
     let file = dev.ready().await;
-    let front = Client::connect(std::slice::from_ref(&file.grpc), "default", LIMIT)
+    let front = RawClient::connect(std::slice::from_ref(&file.grpc), "default", LIMIT)
         .await
         .unwrap();
     for workflow_id in ["before", "without node", "after"] {

@@ -1,417 +1,158 @@
-//! A client of a cluster: several addresses, fail-over, thin calls over Temporal's service.
+//! A client of a cluster: starts workflows, talks to them, waits for their results.
 //!
-//! The calls take and give Temporal's own messages; what the client adds is the namespace, the
-//! identity, a request id that stays the same over retries, and another address when one fails.
+//! [`Client`] has types and failures; below it, [`RawClient`] and [`RawWorker`] speak Temporal's
+//! messages.
 
+mod activity;
+mod calls;
 pub mod command;
+mod error;
+mod handle;
+mod info;
+mod interceptor;
+mod list;
+mod options;
+mod query;
+mod raw;
+mod result;
+mod retry;
+pub mod schedule;
+mod start;
+mod update;
 mod worker;
 
+pub use activity::{ActivityHandle, HeartbeatAnswer};
+pub use calls::ClientInterceptor;
+pub use error::{
+    CallError, CreateScheduleError, QueryError, StartError, UpdateError, UpdateWithStartError,
+    WorkflowError,
+};
+pub use handle::WorkflowHandle;
+pub use info::{WorkflowDescription, WorkflowExecutionInfo};
+pub use interceptor::{Answer, Next};
+pub use list::WorkflowCount;
+pub use options::{Memo, Priority, StartOptions, VersioningOverride};
+pub use raw::{
+    ClientError, RawClient, Service, decode_history, execution, payloads, wait_for_close,
+};
+pub use retry::{RetryOptions, may_retry};
+pub use start::{EagerSlot, EagerWorker};
+pub use update::{UpdateHandle, UpdateOptions};
 pub use worker::{ActivityTask, RawWorker, WorkflowTask};
 
-use prost::Message;
-use std::future::Future;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use crate::converter::DataConverter;
+use calls::Calls;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use steadfast_proto::temporal::common::v1::{Payload, Payloads, WorkflowExecution};
-use steadfast_proto::temporal::enums::v1::HistoryEventFilterType;
-use steadfast_proto::temporal::history::v1::{History, HistoryEvent};
-use steadfast_proto::temporal::workflowservice::v1 as wire;
-use steadfast_proto::temporal::workflowservice::v1::workflow_service_client::WorkflowServiceClient;
-use tokio::time::{Instant, sleep_until, timeout_at};
-use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Status};
-use uuid::Uuid;
 
-/// The generated client, on one address.
-pub type Service = WorkflowServiceClient<Channel>;
+/// How long [`Client::connect`] waits for the first answer.
+const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 
-/// Longest message taken from a server, in bytes; a page of history may exceed gRPC's usual 4 MiB.
-const MESSAGE_BYTES_MAX: usize = 64 << 20;
-/// First and longest wait between two tries of one call.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
-/// How long one try may take, so that a node that hangs does not use up the caller's time.
-const TRY_LIMIT: Duration = Duration::from_secs(10);
-/// Client's side of a long poll; a server answers within 60 s.
-const POLL_LIMIT: Duration = Duration::from_secs(70);
-
-/// Why a client cannot be made.
-#[derive(Debug, thiserror::Error)]
-pub enum ClientError {
-    /// No address was given.
-    #[error("no address to connect to")]
-    NoAddress,
-    /// An address that is no `HOST:PORT`.
-    #[error("`{address}` is not HOST:PORT: {source}")]
-    Address {
-        /// What was given.
-        address: String,
-        /// What is wrong with it.
-        source: tonic::transport::Error,
-    },
-    /// None of the addresses answers.
-    #[error("cannot connect to {address}: {message}")]
-    Unreachable {
-        /// All addresses.
-        address: String,
-        /// The last answer.
-        message: String,
-    },
-}
-
-/// A client of one namespace. Clones share its connections.
+/// A client of one namespace of a cluster. Clones share everything.
+///
+/// Calls fail over among the addresses and are tried again as [`RetryOptions`] say; each may be
+/// repeated without harm, because the server knows it by its request id.
 #[derive(Debug, Clone)]
 pub struct Client {
-    namespace: String,
-    identity: String,
-    channels: Arc<Vec<Channel>>,
-    /// The address that calls go to now.
-    turn: Arc<AtomicUsize>,
+    calls: Arc<Calls>,
+    eager: Arc<OnceLock<Arc<dyn EagerWorker>>>,
+}
+
+/// How a client is made.
+#[derive(Clone, Default)]
+pub struct ClientOptions {
+    data: DataConverter,
+    retry: RetryOptions,
+    interceptors: Vec<Arc<dyn ClientInterceptor>>,
+}
+
+impl std::fmt::Debug for ClientOptions {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("ClientOptions")
+            .field("data", &self.data)
+            .field("retry", &self.retry)
+            .field("interceptors", &self.interceptors.len())
+            .finish()
+    }
+}
+
+impl ClientOptions {
+    /// The usual ones.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How values and failures travel.
+    pub fn data_converter(mut self, data: DataConverter) -> Self {
+        self.data = data;
+        self
+    }
+
+    /// How calls are tried again.
+    pub fn retry(mut self, retry: RetryOptions) -> Self {
+        self.retry = retry;
+        self
+    }
+
+    /// A further interceptor, nearer to the wire than those before.
+    pub fn interceptor(mut self, interceptor: impl ClientInterceptor) -> Self {
+        self.interceptors.push(Arc::new(interceptor));
+        self
+    }
 }
 
 impl Client {
-    /// A client of the addresses (`HOST:PORT`), with `connections` connections spread over them
-    /// (at least one per address). Connections are opened at the first use.
-    pub fn new(
-        addresses: &[String],
-        namespace: &str,
-        connections: usize,
-    ) -> Result<Client, ClientError> {
-        if addresses.is_empty() {
-            return Err(ClientError::NoAddress);
-        }
-        let mut channels = Vec::new();
-        for index in 0..connections.max(addresses.len()) {
-            let address = &addresses[index % addresses.len()];
-            let bare = address.strip_prefix("http://").unwrap_or(address);
-            let endpoint = Endpoint::from_shared(format!("http://{bare}"))
-                .map_err(|source| ClientError::Address {
-                    address: address.clone(),
-                    source,
-                })?
-                .connect_timeout(Duration::from_secs(5))
-                .tcp_nodelay(true)
-                .http2_keep_alive_interval(Duration::from_secs(10))
-                .keep_alive_timeout(Duration::from_secs(5));
-            channels.push(endpoint.connect_lazy());
-        }
-        Ok(Client {
-            namespace: namespace.to_string(),
-            identity: format!("{}@steadfast-sdk", Uuid::new_v4()),
-            channels: Arc::new(channels),
-            turn: Arc::default(),
-        })
+    /// A client of the cluster at these addresses (`HOST:PORT`), with the usual options.
+    ///
+    /// # Errors
+    /// [`ClientError`] when an address is none, or when none of them answers within 10 s.
+    pub async fn connect(addresses: &[String], namespace: &str) -> Result<Client, ClientError> {
+        let raw = RawClient::connect(addresses, namespace, CONNECT_LIMIT).await?;
+        Ok(Client::new(raw, ClientOptions::default()))
     }
 
-    /// A client whose cluster has answered.
-    pub async fn connect(
-        addresses: &[String],
-        namespace: &str,
-        limit: Duration,
-    ) -> Result<Client, ClientError> {
-        let client = Client::new(addresses, namespace, addresses.len())?;
-        let asked = client
-            .call(limit, |mut service| async move {
-                service.get_system_info(wire::GetSystemInfoRequest {}).await
-            })
-            .await;
-        match asked {
-            Ok(_) => Ok(client),
-            Err(status) => Err(ClientError::Unreachable {
-                address: addresses.join(", "),
-                message: status.message().to_string(),
+    /// A client over a raw one.
+    pub fn new(raw: RawClient, options: ClientOptions) -> Client {
+        let ClientOptions {
+            data,
+            retry,
+            interceptors,
+        } = options;
+        Client {
+            calls: Arc::new(Calls {
+                raw,
+                data,
+                retry,
+                interceptors,
             }),
+            eager: Arc::default(),
         }
+    }
+
+    /// The client below: Temporal's messages as they are.
+    pub fn raw(&self) -> &RawClient {
+        &self.calls.raw
+    }
+
+    /// How values and failures travel.
+    pub fn data_converter(&self) -> &DataConverter {
+        &self.calls.data
     }
 
     /// The namespace of all calls.
     pub fn namespace(&self) -> &str {
-        &self.namespace
+        self.calls.raw.namespace()
     }
 
     /// What the server is told of who calls.
     pub fn identity(&self) -> &str {
-        &self.identity
+        self.calls.raw.identity()
     }
 
-    /// The generated client on connection `index` (modulo their number), without fail-over.
-    pub fn service(&self, index: usize) -> Service {
-        let channel = self.channels[index % self.channels.len()].clone();
-        Service::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX)
-    }
-
-    /// Calls until there is an answer, for at most `limit`: after UNAVAILABLE (or no answer) on
-    /// the next address. The call must be one that may be repeated; all of Temporal's are, given
-    /// the same request id or token.
-    pub async fn call<T, F, Answer>(&self, limit: Duration, mut call: F) -> Result<T, Status>
-    where
-        F: FnMut(Service) -> Answer,
-        Answer: Future<Output = Result<tonic::Response<T>, Status>>,
-    {
-        let deadline = Instant::now() + limit;
-        let mut pause = BACKOFF.0;
-        loop {
-            let turn = self.turn.load(Ordering::Relaxed);
-            let until = deadline.min(Instant::now() + TRY_LIMIT);
-            let status = match timeout_at(until, call(self.service(turn))).await {
-                Ok(Ok(answer)) => return Ok(answer.into_inner()),
-                Ok(Err(status)) if may_retry(&status) => status,
-                Ok(Err(status)) => return Err(status),
-                Err(_) => Status::deadline_exceeded("no answer in time"),
-            };
-            self.fail_over(turn);
-            if Instant::now() + pause >= deadline {
-                return Err(status);
-            }
-            sleep_until(Instant::now() + pause).await;
-            pause = (pause * 2).min(BACKOFF.1);
-        }
-    }
-
-    /// Sends further calls to the next address, unless another call has done so already.
-    fn fail_over(&self, from: usize) {
-        let next = from.wrapping_add(1);
-        // Losing the exchange means that another call moved on first, which is as good.
-        self.turn
-            .compare_exchange(from, next, Ordering::Relaxed, Ordering::Relaxed)
-            .ok();
-    }
-
-    /// StartWorkflowExecution; gives the run id. Namespace, identity and an empty request id are
-    /// filled in.
-    pub async fn start(
-        &self,
-        mut request: wire::StartWorkflowExecutionRequest,
-        limit: Duration,
-    ) -> Result<String, Status> {
-        request.namespace.clone_from(&self.namespace);
-        request.identity.clone_from(&self.identity);
-        if request.request_id.is_empty() {
-            request.request_id = Uuid::new_v4().to_string();
-        }
-        let answer = self
-            .call(limit, |mut service| {
-                let request = request.clone();
-                async move { service.start_workflow_execution(request).await }
-            })
-            .await?;
-        Ok(answer.run_id)
-    }
-
-    /// SignalWorkflowExecution.
-    pub async fn signal(
-        &self,
-        execution: WorkflowExecution,
-        name: &str,
-        input: Option<Payloads>,
-        limit: Duration,
-    ) -> Result<(), Status> {
-        let request = wire::SignalWorkflowExecutionRequest {
-            namespace: self.namespace.clone(),
-            workflow_execution: Some(execution),
-            signal_name: name.to_string(),
-            input,
-            identity: self.identity.clone(),
-            request_id: Uuid::new_v4().to_string(),
-            ..Default::default()
-        };
-        self.call(limit, |mut service| {
-            let request = request.clone();
-            async move { service.signal_workflow_execution(request).await }
-        })
-        .await
-        .map(drop)
-    }
-
-    /// TerminateWorkflowExecution.
-    pub async fn terminate(
-        &self,
-        execution: WorkflowExecution,
-        reason: &str,
-        limit: Duration,
-    ) -> Result<(), Status> {
-        let request = wire::TerminateWorkflowExecutionRequest {
-            namespace: self.namespace.clone(),
-            workflow_execution: Some(execution),
-            reason: reason.to_string(),
-            identity: self.identity.clone(),
-            ..Default::default()
-        };
-        self.call(limit, |mut service| {
-            let request = request.clone();
-            async move { service.terminate_workflow_execution(request).await }
-        })
-        .await
-        .map(drop)
-    }
-
-    /// RequestCancelWorkflowExecution.
-    pub async fn request_cancel(
-        &self,
-        execution: WorkflowExecution,
-        limit: Duration,
-    ) -> Result<(), Status> {
-        let request = wire::RequestCancelWorkflowExecutionRequest {
-            namespace: self.namespace.clone(),
-            workflow_execution: Some(execution),
-            identity: self.identity.clone(),
-            request_id: Uuid::new_v4().to_string(),
-            ..Default::default()
-        };
-        self.call(limit, |mut service| {
-            let request = request.clone();
-            async move { service.request_cancel_workflow_execution(request).await }
-        })
-        .await
-        .map(drop)
-    }
-
-    /// DescribeWorkflowExecution.
-    pub async fn describe(
-        &self,
-        execution: WorkflowExecution,
-        limit: Duration,
-    ) -> Result<wire::DescribeWorkflowExecutionResponse, Status> {
-        let request = wire::DescribeWorkflowExecutionRequest {
-            namespace: self.namespace.clone(),
-            execution: Some(execution),
-        };
-        self.call(limit, |mut service| {
-            let request = request.clone();
-            async move { service.describe_workflow_execution(request).await }
-        })
-        .await
-    }
-
-    /// CountWorkflowExecutions.
-    pub async fn count(&self, query: &str, limit: Duration) -> Result<i64, Status> {
-        let request = wire::CountWorkflowExecutionsRequest {
-            namespace: self.namespace.clone(),
-            query: query.to_string(),
-        };
-        let answer = self
-            .call(limit, |mut service| {
-                let request = request.clone();
-                async move { service.count_workflow_executions(request).await }
-            })
-            .await?;
-        Ok(answer.count)
-    }
-
-    /// The whole history of a run, page by page.
-    pub async fn history(
-        &self,
-        execution: WorkflowExecution,
-        limit: Duration,
-    ) -> Result<Vec<HistoryEvent>, Status> {
-        let mut request = wire::GetWorkflowExecutionHistoryRequest {
-            namespace: self.namespace.clone(),
-            execution: Some(execution),
-            ..Default::default()
-        };
-        let mut events = Vec::new();
-        loop {
-            let page = self
-                .call(limit, |mut service| {
-                    let request = request.clone();
-                    async move { service.get_workflow_execution_history(request).await }
-                })
-                .await?;
-            events.extend(decode_history(&page.history)?);
-            if page.next_page_token.is_empty() {
-                return Ok(events);
-            }
-            request.next_page_token = page.next_page_token;
-        }
-    }
-
-    /// Waits for the close of a run; gives its last event.
-    pub async fn closed(
-        &self,
-        execution: WorkflowExecution,
-        limit: Duration,
-    ) -> Result<HistoryEvent, Status> {
-        let deadline = Instant::now() + limit;
-        let mut index = self.turn.load(Ordering::Relaxed);
-        loop {
-            let waiting = wait_for_close(self.service(index), &self.namespace, &execution);
-            match timeout_at(deadline, waiting).await {
-                Ok(Ok(event)) => return Ok(event),
-                Ok(Err(status)) if may_retry(&status) && Instant::now() < deadline => {
-                    index = index.wrapping_add(1);
-                    sleep_until(Instant::now() + BACKOFF.0).await;
-                }
-                Ok(Err(status)) => return Err(status),
-                Err(_) => return Err(Status::deadline_exceeded("the run is still open")),
-            }
-        }
-    }
-}
-
-/// Waits for the close of a run on one connection: the long poll that every SDK uses for results.
-pub async fn wait_for_close(
-    mut service: Service,
-    namespace: &str,
-    execution: &WorkflowExecution,
-) -> Result<HistoryEvent, Status> {
-    let mut next_page_token = prost::bytes::Bytes::new();
-    loop {
-        let mut request = tonic::Request::new(wire::GetWorkflowExecutionHistoryRequest {
-            namespace: namespace.to_string(),
-            execution: Some(execution.clone()),
-            wait_new_event: true,
-            history_event_filter_type: HistoryEventFilterType::CloseEvent as i32,
-            next_page_token,
-            ..Default::default()
-        });
-        request.set_timeout(POLL_LIMIT);
-        let page = service
-            .get_workflow_execution_history(request)
-            .await?
-            .into_inner();
-        if let Some(event) = decode_history(&page.history)?.pop() {
-            return Ok(event);
-        }
-        next_page_token = page.next_page_token;
-    }
-}
-
-/// UNAVAILABLE says that the call may be repeated. tonic reports a connection that broke under a
-/// call as UNKNOWN or CANCELLED with a source.
-pub fn may_retry(status: &Status) -> bool {
-    let broken = matches!(
-        status.code(),
-        Code::Unknown | Code::Cancelled | Code::Internal
-    ) && std::error::Error::source(status).is_some();
-    status.code() == Code::Unavailable || broken
-}
-
-/// Decodes a `History` that rides as bytes.
-pub fn decode_history(bytes: &[u8]) -> Result<Vec<HistoryEvent>, Status> {
-    match History::decode(bytes) {
-        Ok(history) => Ok(history.events),
-        Err(error) => Err(Status::internal(format!(
-            "the server's history is damaged: {error}"
-        ))),
-    }
-}
-
-/// Bytes as one payload, as SDKs send plain bytes.
-pub fn payloads(data: &[u8]) -> Payloads {
-    let encoding = prost::bytes::Bytes::from_static(b"binary/plain");
-    Payloads {
-        payloads: vec![Payload {
-            metadata: [("encoding".to_string(), encoding)].into(),
-            data: prost::bytes::Bytes::copy_from_slice(data),
-            ..Default::default()
-        }],
-    }
-}
-
-/// Names a run; an empty run id means the current one.
-pub fn execution(workflow_id: &str, run_id: &str) -> WorkflowExecution {
-    WorkflowExecution {
-        workflow_id: workflow_id.to_string(),
-        run_id: run_id.to_string(),
+    /// Lets eager starts bring their first workflow task to this worker. Only the first worker
+    /// counts; gives whether it was this one.
+    pub fn register_eager_worker(&self, worker: Arc<dyn EagerWorker>) -> bool {
+        self.eager.set(worker).is_ok()
     }
 }

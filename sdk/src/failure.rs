@@ -1,5 +1,7 @@
 //! What goes wrong in workflows and activities, in the form that all of Temporal's SDKs understand.
 
+pub mod wire;
+
 use std::error::Error;
 use std::fmt;
 use std::time::Duration;

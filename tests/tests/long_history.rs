@@ -16,7 +16,7 @@ use steadfast_proto::temporal::history::v1::history_event::Attributes;
 use steadfast_proto::temporal::history::v1::{History, HistoryEvent};
 use steadfast_proto::temporal::taskqueue::v1::TaskQueue;
 use steadfast_proto::temporal::workflowservice::v1 as wire;
-use steadfast_sdk::Client;
+use steadfast_sdk::RawClient;
 use steadfast_sdk::client::{
     RawWorker, WorkflowTask, command, decode_history, execution, payloads,
 };
@@ -54,7 +54,7 @@ fn say(text: &str) {
     writeln!(std::io::stdout(), "{text}").ok();
 }
 
-async fn start() -> Result<(Cluster, Client), Error> {
+async fn start() -> Result<(Cluster, RawClient), Error> {
     let options: Vec<&str> = LIMITS
         .iter()
         .flat_map(|value| ["--dynamic-config-value", value])
@@ -62,8 +62,8 @@ async fn start() -> Result<(Cluster, Client), Error> {
     let cluster = Cluster::start_with(3, &options).await?;
     let ids = cluster.ids().into_iter();
     let addresses: Vec<String> = ids.map(|id| cluster.addresses(id).grpc.clone()).collect();
-    let client =
-        Client::new(&addresses, "default", 9).map_err(|error| Error::Program(error.to_string()))?;
+    let client = RawClient::new(&addresses, "default", 9)
+        .map_err(|error| Error::Program(error.to_string()))?;
     Ok((cluster, client))
 }
 
@@ -161,7 +161,7 @@ fn in_chunks(seen: &Seen, activities: u64, queue: &str) -> Vec<Command> {
 
 /// A worker of one workflow: a poller of its queue and one of its sticky queue.
 struct Worker {
-    client: Client,
+    client: RawClient,
     queue: String,
     activities: u64,
     decide: Decide,
@@ -215,7 +215,7 @@ impl Worker {
 }
 
 async fn page(
-    client: &Client,
+    client: &RawClient,
     workflow_id: &str,
     next_page_token: prost::bytes::Bytes,
 ) -> Result<wire::GetWorkflowExecutionHistoryResponse, Error> {
@@ -233,7 +233,7 @@ async fn page(
 }
 
 async fn page_reverse(
-    client: &Client,
+    client: &RawClient,
     workflow_id: &str,
     next_page_token: prost::bytes::Bytes,
 ) -> Result<wire::GetWorkflowExecutionHistoryReverseResponse, Error> {
@@ -254,7 +254,7 @@ async fn page_reverse(
     Ok(answer.await?)
 }
 
-async fn start_workflow(client: &Client, name: &str) -> Result<(), Error> {
+async fn start_workflow(client: &RawClient, name: &str) -> Result<(), Error> {
     let request = wire::StartWorkflowExecutionRequest {
         workflow_id: name.to_owned(),
         workflow_type: Some(WorkflowType {
@@ -271,7 +271,7 @@ async fn start_workflow(client: &Client, name: &str) -> Result<(), Error> {
 }
 
 /// Waits for the end, then reads the history in pages, both ways; gives it oldest first.
-async fn completed_history(client: &Client, name: &str) -> Result<Vec<HistoryEvent>, Error> {
+async fn completed_history(client: &RawClient, name: &str) -> Result<Vec<HistoryEvent>, Error> {
     let last = client.closed(execution(name, ""), END).await?;
     let completed = matches!(
         last.attributes,
@@ -320,7 +320,7 @@ async fn completed_history(client: &Client, name: &str) -> Result<Vec<HistoryEve
     Ok(events)
 }
 
-async fn send_signals(client: &Client, name: &str, count: u64) -> Result<(), Error> {
+async fn send_signals(client: &RawClient, name: &str, count: u64) -> Result<(), Error> {
     let mut senders = JoinSet::new();
     for sender in 0..SENDERS {
         let (client, name) = (client.clone(), name.to_owned());
@@ -397,7 +397,7 @@ fn check_signals(events: &[HistoryEvent], count: u64) {
     panic!("the last signal is missing");
 }
 
-fn start_activity_pollers(client: &Client, queue: &str, pollers: &mut JoinSet<()>) {
+fn start_activity_pollers(client: &RawClient, queue: &str, pollers: &mut JoinSet<()>) {
     for index in 0..ACTIVITY_POLLERS {
         let mut worker = RawWorker::new(client, index, queue, None);
         pollers.spawn(async move {

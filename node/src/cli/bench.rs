@@ -15,7 +15,7 @@ use driver::{Driver, Measured};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use steadfast_sdk::Client;
+use steadfast_sdk::RawClient;
 use usage::{Counters, Usage};
 
 /// Options of `steadfast bench`.
@@ -148,12 +148,12 @@ async fn bench(args: BenchArgs) -> Result<(), Failure> {
         Some(path) => Some(DevFile::read(path)?),
         None => None,
     };
-    Client::connect(&args.address, &args.namespace, Duration::from_secs(10))
+    RawClient::connect(&args.address, &args.namespace, Duration::from_secs(10))
         .await
         .map_err(Failure::failed)?;
     let connections = args.connections as usize;
     let client =
-        Client::new(&args.address, &args.namespace, connections).map_err(Failure::failed)?;
+        RawClient::new(&args.address, &args.namespace, connections).map_err(Failure::failed)?;
     let driver = Arc::new(Driver::new(client, &args));
     driver.start_pollers().await;
     if args.signals == 0 {

@@ -1,7 +1,8 @@
 //! A worker driven by hand: poll, look, answer. It holds no state of workflows.
 
 use crate::client::command::seconds;
-use crate::client::{Client, POLL_LIMIT, Service, decode_history, may_retry};
+use crate::client::raw::{POLL_LIMIT, RawClient, Service, decode_history};
+use crate::client::retry::may_retry;
 use prost::bytes::Bytes;
 use steadfast_proto::temporal::command::v1::Command;
 use steadfast_proto::temporal::common::v1::Payloads;
@@ -67,7 +68,7 @@ pub type ActivityTask = wire::PollActivityTaskQueueResponse;
 /// its node fails.
 #[derive(Debug, Clone)]
 pub struct RawWorker {
-    client: Client,
+    client: RawClient,
     index: usize,
     service: Service,
     identity: String,
@@ -78,7 +79,7 @@ pub struct RawWorker {
 impl RawWorker {
     /// A worker of a task queue. With `sticky`, the name of a queue of its own, it asks for
     /// further tasks of the runs it answered there.
-    pub fn new(client: &Client, index: usize, task_queue: &str, sticky: Option<&str>) -> Self {
+    pub fn new(client: &RawClient, index: usize, task_queue: &str, sticky: Option<&str>) -> Self {
         Self {
             client: client.clone(),
             index,

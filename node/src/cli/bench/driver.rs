@@ -11,7 +11,7 @@ use steadfast_proto::temporal::history::v1::HistoryEvent;
 use steadfast_proto::temporal::history::v1::history_event::Attributes;
 use steadfast_proto::temporal::taskqueue::v1::TaskQueue;
 use steadfast_proto::temporal::workflowservice::v1 as wire;
-use steadfast_sdk::Client;
+use steadfast_sdk::RawClient;
 use steadfast_sdk::client::{
     RawWorker, Service, WorkflowTask, command, execution, may_retry, payloads, wait_for_close,
 };
@@ -32,7 +32,7 @@ const LATENCY_US_MAX: u64 = 60_000_000;
 /// Load on one task queue of its own.
 #[derive(Debug)]
 pub(super) struct Driver {
-    client: Client,
+    client: RawClient,
     args: BenchArgs,
     task_queue: String,
     sticky: String,
@@ -82,7 +82,7 @@ fn record(histogram: &Mutex<Histogram<u64>>, since: Instant) {
 }
 
 impl Driver {
-    pub(super) fn new(client: Client, args: &BenchArgs) -> Driver {
+    pub(super) fn new(client: RawClient, args: &BenchArgs) -> Driver {
         let task_queue = format!("bench-{}", &Uuid::new_v4().simple().to_string()[..12]);
         Driver {
             client,

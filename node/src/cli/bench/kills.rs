@@ -9,7 +9,7 @@ use std::time::Duration;
 use steadfast_proto::temporal::common::v1::WorkflowType;
 use steadfast_proto::temporal::taskqueue::v1::TaskQueue;
 use steadfast_proto::temporal::workflowservice::v1 as wire;
-use steadfast_sdk::Client;
+use steadfast_sdk::RawClient;
 use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
@@ -51,7 +51,7 @@ pub(super) async fn run(
             .filter(|node| node.id != leader.id)
             .map(|node| node.grpc)
             .collect();
-        let client = Client::connect(&others, namespace, ASK_LIMIT * 5)
+        let client = RawClient::connect(&others, namespace, ASK_LIMIT * 5)
             .await
             .map_err(Failure::failed)?;
         write(&client).await.map_err(Failure::failed)?;
@@ -121,7 +121,7 @@ async fn ask(node: &DevNode) -> Option<LeaderAnswer> {
     serde_json::from_slice(&body).ok()
 }
 
-async fn write(client: &Client) -> Result<(), tonic::Status> {
+async fn write(client: &RawClient) -> Result<(), tonic::Status> {
     let request = wire::StartWorkflowExecutionRequest {
         workflow_id: format!("bench-kill-{}", Uuid::new_v4().simple()),
         workflow_type: Some(WorkflowType {

@@ -171,14 +171,31 @@ impl WorkerBuilder {
         }
         let options = self.options;
         let bounds = [
-            ("max_concurrent_workflow_tasks", options.max_concurrent_workflow_tasks),
-            ("max_concurrent_activities", options.max_concurrent_activities),
-            ("max_concurrent_local_activities", options.max_concurrent_local_activities),
-            ("max_concurrent_workflow_task_polls", options.max_concurrent_workflow_task_polls),
-            ("max_concurrent_activity_task_polls", options.max_concurrent_activity_task_polls),
+            (
+                "max_concurrent_workflow_tasks",
+                options.max_concurrent_workflow_tasks,
+            ),
+            (
+                "max_concurrent_activities",
+                options.max_concurrent_activities,
+            ),
+            (
+                "max_concurrent_local_activities",
+                options.max_concurrent_local_activities,
+            ),
+            (
+                "max_concurrent_workflow_task_polls",
+                options.max_concurrent_workflow_task_polls,
+            ),
+            (
+                "max_concurrent_activity_task_polls",
+                options.max_concurrent_activity_task_polls,
+            ),
         ];
         if let Some((name, _)) = bounds.iter().find(|(_, bound)| *bound == 0) {
-            return Err(WorkerError::Option(format!("`{name}` is 0: nothing would be done")));
+            return Err(WorkerError::Option(format!(
+                "`{name}` is 0: nothing would be done"
+            )));
         }
         let identity = self.client.raw().identity();
         let sticky = (options.max_cached_workflows > 0)
@@ -340,7 +357,9 @@ impl Inner {
         self.lock_running().push(context.clone());
         self.tasks.spawn(async move {
             activity::perform(inner.client.clone(), task, code, context.clone()).await;
-            inner.lock_running().retain(|running| !running.is_same(&context));
+            inner
+                .lock_running()
+                .retain(|running| !running.is_same(&context));
             drop(slot);
         });
     }
@@ -358,7 +377,10 @@ impl Inner {
 
     /// The time that workflow tasks of a run have.
     pub(crate) fn task_timeout_of(&self, events: &[HistoryEvent], run_id: &str) -> Duration {
-        let mut known = self.task_timeouts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self
+            .task_timeouts
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if let Some(timeout) = workflow_task::task_timeout(events) {
             // As many as runs that are kept; the usual time-out is not worth a place.
             if timeout != TASK_TIMEOUT && known.len() < self.options.max_cached_workflows {

@@ -39,7 +39,9 @@ use steadfast_proto::temporal::command::v1::{
     ContinueAsNewWorkflowExecutionCommandAttributes, ModifyWorkflowPropertiesCommandAttributes,
     StartTimerCommandAttributes, UpsertWorkflowSearchAttributesCommandAttributes,
 };
-use steadfast_proto::temporal::common::v1::{Memo, Payload, RetryPolicy, SearchAttributes, WorkflowType};
+use steadfast_proto::temporal::common::v1::{
+    Memo, Payload, RetryPolicy, SearchAttributes, WorkflowType,
+};
 use steadfast_proto::temporal::taskqueue::v1::TaskQueue;
 use waiting::{WaitCondition, Waiting};
 
@@ -98,9 +100,7 @@ pub async fn sleep_with_summary(duration: Duration, summary: impl Into<String>) 
 ///
 /// # Errors
 /// When the scope is cancelled first.
-pub fn wait_condition(
-    is_met: impl FnMut() -> bool + 'static,
-) -> impl Future<Output = Result<()>> {
+pub fn wait_condition(is_met: impl FnMut() -> bool + 'static) -> impl Future<Output = Result<()>> {
     WaitCondition::new(Box::new(is_met))
 }
 
@@ -140,7 +140,11 @@ where
 /// A random UUID: the same when it is replayed.
 pub fn uuid4() -> uuid::Uuid {
     let mut bytes = [0; 16];
-    Context::current().state.borrow_mut().random.fill_bytes(&mut bytes);
+    Context::current()
+        .state
+        .borrow_mut()
+        .random
+        .fill_bytes(&mut bytes);
     uuid::Builder::from_random_bytes(bytes).into_uuid()
 }
 
@@ -296,11 +300,15 @@ pub fn continue_as_new_with<O, I: Arguments>(input: I, options: ContinueAsNewOpt
     let task_timeout = options.task_timeout.unwrap_or(info.task_timeout);
     let attributes = ContinueAsNewWorkflowExecutionCommandAttributes {
         workflow_type: Some(WorkflowType {
-            name: options.workflow_type.unwrap_or_else(|| info.workflow_type.clone()),
+            name: options
+                .workflow_type
+                .unwrap_or_else(|| info.workflow_type.clone()),
         }),
         inherit_build_id: options.task_queue.is_none(),
         task_queue: Some(TaskQueue {
-            name: options.task_queue.unwrap_or_else(|| info.task_queue.clone()),
+            name: options
+                .task_queue
+                .unwrap_or_else(|| info.task_queue.clone()),
             ..Default::default()
         }),
         input: activity::some(payloads),

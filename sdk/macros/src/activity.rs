@@ -37,7 +37,10 @@ struct Method {
 
 pub(crate) fn expand_impl(attributes: TokenStream, mut item: ItemImpl) -> syn::Result<TokenStream> {
     if !attributes.is_empty() {
-        return Err(syn::Error::new(attributes.span(), "`#[activities]` takes nothing"));
+        return Err(syn::Error::new(
+            attributes.span(),
+            "`#[activities]` takes nothing",
+        ));
     }
     let mut methods = Vec::new();
     for inner in &mut item.items {

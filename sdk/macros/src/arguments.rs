@@ -24,7 +24,10 @@ impl Options {
         let pairs = Punctuated::<MetaNameValue, Token![,]>::parse_terminated.parse2(tokens)?;
         let mut options = Self::default();
         for pair in pairs {
-            match (&pair.value, pair.path.get_ident().map(Ident::to_string).as_deref()) {
+            match (
+                &pair.value,
+                pair.path.get_ident().map(Ident::to_string).as_deref(),
+            ) {
                 (
                     Expr::Lit(ExprLit {
                         lit: Lit::Str(name),
@@ -58,7 +61,9 @@ impl Options {
 
 /// Takes the attribute of this name away from a method.
 pub(crate) fn take_attribute(attributes: &mut Vec<Attribute>, name: &str) -> Option<Attribute> {
-    let index = attributes.iter().position(|found| found.path().is_ident(name))?;
+    let index = attributes
+        .iter()
+        .position(|found| found.path().is_ident(name))?;
     Some(attributes.remove(index))
 }
 
@@ -75,7 +80,10 @@ pub(crate) fn types(signature: &Signature, skip: usize) -> syn::Result<Vec<Type>
         match argument {
             FnArg::Typed(typed) => types.push((*typed.ty).clone()),
             FnArg::Receiver(receiver) => {
-                return Err(syn::Error::new(receiver.span(), "no `self` is expected here"));
+                return Err(syn::Error::new(
+                    receiver.span(),
+                    "no `self` is expected here",
+                ));
             }
         }
     }

@@ -19,7 +19,9 @@ use syn::parse_macro_input;
 pub fn workflow(attributes: TokenStream, item: TokenStream) -> TokenStream {
     let item = parse_macro_input!(item as syn::Item);
     let expanded = workflow::expand(attributes.into(), item);
-    expanded.unwrap_or_else(syn::Error::into_compile_error).into()
+    expanded
+        .unwrap_or_else(syn::Error::into_compile_error)
+        .into()
 }
 
 /// An activity without state: an `async fn` that gives a `Result`. A constant with its name in capitals
@@ -28,7 +30,9 @@ pub fn workflow(attributes: TokenStream, item: TokenStream) -> TokenStream {
 pub fn activity(attributes: TokenStream, item: TokenStream) -> TokenStream {
     let item = parse_macro_input!(item as syn::ItemFn);
     let expanded = activity::expand_function(attributes.into(), item);
-    expanded.unwrap_or_else(syn::Error::into_compile_error).into()
+    expanded
+        .unwrap_or_else(syn::Error::into_compile_error)
+        .into()
 }
 
 /// Activities that share a state: an `impl` whose `#[activity]` methods take `&self`.
@@ -36,5 +40,7 @@ pub fn activity(attributes: TokenStream, item: TokenStream) -> TokenStream {
 pub fn activities(attributes: TokenStream, item: TokenStream) -> TokenStream {
     let item = parse_macro_input!(item as syn::ItemImpl);
     let expanded = activity::expand_impl(attributes.into(), item);
-    expanded.unwrap_or_else(syn::Error::into_compile_error).into()
+    expanded
+        .unwrap_or_else(syn::Error::into_compile_error)
+        .into()
 }

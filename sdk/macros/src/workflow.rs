@@ -102,9 +102,15 @@ fn expand_impl(options: Options, mut item: ItemImpl) -> syn::Result<TokenStream>
         (Some(name), _) => name.clone(),
         (None, Type::Path(path)) => {
             let last = path.path.segments.last();
-            last.map(|segment| segment.ident.to_string()).unwrap_or_default()
+            last.map(|segment| segment.ident.to_string())
+                .unwrap_or_default()
         }
-        (None, other) => return Err(syn::Error::new(other.span(), "a workflow's state is a type")),
+        (None, other) => {
+            return Err(syn::Error::new(
+                other.span(),
+                "a workflow's state is a type",
+            ));
+        }
     };
     let mut parts = Parts::default();
     for inner in &mut item.items {
@@ -123,7 +129,9 @@ fn expand_impl(options: Options, mut item: ItemImpl) -> syn::Result<TokenStream>
         visibility,
         constant,
     } = run;
-    let init = parts.init.unwrap_or_else(|| quote!(::std::default::Default::default()));
+    let init = parts
+        .init
+        .unwrap_or_else(|| quote!(::std::default::Default::default()));
     let (constants, handlers) = (parts.constants, parts.handlers);
     Ok(quote! {
         #item
@@ -158,7 +166,10 @@ fn expand_impl(options: Options, mut item: ItemImpl) -> syn::Result<TokenStream>
 fn take(state: &Type, method: &mut ImplItemFn, parts: &mut Parts) -> syn::Result<()> {
     if take_attribute(&mut method.attrs, "run").is_some() {
         if parts.run.is_some() {
-            return Err(syn::Error::new(method.span(), "a workflow has one `#[run]`"));
+            return Err(syn::Error::new(
+                method.span(),
+                "a workflow has one `#[run]`",
+            ));
         }
         parts.run = Some(run(method)?);
     }
@@ -184,7 +195,8 @@ fn run(method: &ImplItemFn) -> syn::Result<Run> {
     must_not_be_generic(signature, "`#[run]`")?;
     let output = must_give_result(signature, "`#[run]`")?;
     if let Some(FnArg::Receiver(receiver)) = signature.inputs.first() {
-        let message = "`#[run]` takes `Shared<Self>`, so that signals can change the state meanwhile";
+        let message =
+            "`#[run]` takes `Shared<Self>`, so that signals can change the state meanwhile";
         return Err(syn::Error::new(receiver.span(), message));
     }
     let with_state = first_is(signature, "Shared");
@@ -264,7 +276,9 @@ fn handler(
         (true, false) => quote!(::std::result::Result::Ok(Self::#function(state, #passed).await)),
     };
     let add = match (kind, waits) {
-        ("signal", false) => quote!(.signal(#name, |state: &mut Self, #pattern: #input| { #call; })),
+        ("signal", false) => {
+            quote!(.signal(#name, |state: &mut Self, #pattern: #input| { #call; }))
+        }
         ("query", _) => quote!(.query(#name, |state: &Self, #pattern: #input| #call)),
         ("update", false) => quote!(.update(#name, |state: &mut Self, #pattern: #input| #call)),
         ("signal", true) => quote! {

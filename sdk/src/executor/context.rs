@@ -88,7 +88,6 @@ pub(crate) struct State {
     pub(crate) search_attributes: SearchAttributes,
     pub(crate) memo: BTreeMap<String, Payload>,
     pub(crate) cancel_reason: Option<String>,
-    pub(crate) current_details: String,
     /// Handlers of signals and updates that have not ended.
     pub(crate) handlers: usize,
     /// The run goes away: dropping a future means nothing.
@@ -132,7 +131,6 @@ impl Context {
             search_attributes,
             memo,
             cancel_reason: None,
-            current_details: String::new(),
             handlers: 0,
             closing: false,
         };
@@ -150,11 +148,6 @@ impl Context {
     pub(crate) fn current() -> Rc<Context> {
         let found = CURRENT.with(|current| current.borrow().clone());
         found.expect("functions of `workflow` are for workflow code, while a worker runs it")
-    }
-
-    /// The run whose code is polled on this thread, if any is.
-    pub(crate) fn try_current() -> Option<Rc<Context>> {
-        CURRENT.with(|current| current.borrow().clone())
     }
 
     pub(crate) fn enter(self: &Rc<Self>) -> Entered {
@@ -201,12 +194,11 @@ impl Context {
         let mut state = self.state.borrow_mut();
         let mut command = super::matching::command_of(attributes);
         command.event_group_markers = state.event_group_markers.clone();
-        command.user_metadata = summary.map(|summary| {
-            steadfast_proto::temporal::sdk::v1::UserMetadata {
+        command.user_metadata =
+            summary.map(|summary| steadfast_proto::temporal::sdk::v1::UserMetadata {
                 summary: Some(summary),
                 details: None,
-            }
-        });
+            });
         state.commands.push(Issued { operation, command });
     }
 
@@ -368,7 +360,7 @@ impl Context {
                 return self.cancel_operation(child);
             }
             // What was sent to others is sent.
-            Kind::SignalExternal { .. } | Kind::CancelExternal { .. } => None,
+            Kind::SignalExternal | Kind::CancelExternal => None,
         };
         drop(state);
         if let Some(command) = command {

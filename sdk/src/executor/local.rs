@@ -118,11 +118,7 @@ pub(crate) struct Marked {
 
 fn plain(data: Vec<u8>) -> Payload {
     Payload {
-        metadata: [(
-            "encoding".to_string(),
-            Bytes::from_static(b"json/plain"),
-        )]
-        .into(),
+        metadata: [("encoding".to_string(), Bytes::from_static(b"json/plain"))].into(),
         data: data.into(),
         ..Default::default()
     }

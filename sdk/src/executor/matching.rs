@@ -30,16 +30,12 @@ pub(crate) fn command_of(attributes: Attributes) -> Command {
             C::RequestCancelExternalWorkflowExecution
         }
         A::RecordMarkerCommandAttributes(_) => C::RecordMarker,
-        A::ContinueAsNewWorkflowExecutionCommandAttributes(_) => {
-            C::ContinueAsNewWorkflowExecution
-        }
+        A::ContinueAsNewWorkflowExecutionCommandAttributes(_) => C::ContinueAsNewWorkflowExecution,
         A::StartChildWorkflowExecutionCommandAttributes(_) => C::StartChildWorkflowExecution,
         A::SignalExternalWorkflowExecutionCommandAttributes(_) => {
             C::SignalExternalWorkflowExecution
         }
-        A::UpsertWorkflowSearchAttributesCommandAttributes(_) => {
-            C::UpsertWorkflowSearchAttributes
-        }
+        A::UpsertWorkflowSearchAttributesCommandAttributes(_) => C::UpsertWorkflowSearchAttributes,
         A::ProtocolMessageCommandAttributes(_) => C::ProtocolMessage,
         A::ModifyWorkflowPropertiesCommandAttributes(_) => C::ModifyWorkflowProperties,
         A::ScheduleNexusOperationCommandAttributes(_) => C::ScheduleNexusOperation,
@@ -154,7 +150,10 @@ impl fmt::Display for Identity {
             Self::CancelTimer(id) => write!(formatter, "CancelTimer (id {id})"),
             Self::Marker(name, what) => write!(formatter, "RecordMarker `{name}` ({what})"),
             Self::StartChild(id, of_type) => {
-                write!(formatter, "StartChildWorkflowExecution `{of_type}` (id {id})")
+                write!(
+                    formatter,
+                    "StartChildWorkflowExecution `{of_type}` (id {id})"
+                )
             }
             Self::SignalExternal(id, name) => write!(
                 formatter,
@@ -185,13 +184,16 @@ fn marker_identity(
 ) -> Identity {
     let first = |key: &str| {
         let payload = details.get(key).and_then(|found| found.payloads.first());
-        payload.map(|payload| payload.data.clone()).unwrap_or_default()
+        payload
+            .map(|payload| payload.data.clone())
+            .unwrap_or_default()
     };
     let what = match name {
         local::MARKER => serde_json::from_slice::<MarkerData>(&first("data"))
             .map(|data| format!("{}: {}", data.seq, data.activity_type)),
-        patch::MARKER => serde_json::from_slice::<patch::MarkerData>(&first("patch-data"))
-            .map(|data| data.id),
+        patch::MARKER => {
+            serde_json::from_slice::<patch::MarkerData>(&first("patch-data")).map(|data| data.id)
+        }
         _ => Ok(String::new()),
     };
     Identity::Marker(name.to_string(), what.unwrap_or_default())
@@ -201,7 +203,10 @@ fn marker_identity(
 pub(crate) fn of_command(issued: &Issued) -> Identity {
     use Attributes as A;
     let name = |found: &Option<steadfast_proto::temporal::common::v1::WorkflowType>| {
-        found.as_ref().map(|found| found.name.clone()).unwrap_or_default()
+        found
+            .as_ref()
+            .map(|found| found.name.clone())
+            .unwrap_or_default()
     };
     let Some(attributes) = &issued.command.attributes else {
         return Identity::Unknown("no command".to_string());
@@ -209,7 +214,11 @@ pub(crate) fn of_command(issued: &Issued) -> Identity {
     match attributes {
         A::ScheduleActivityTaskCommandAttributes(found) => Identity::ScheduleActivity(
             found.activity_id.clone(),
-            found.activity_type.as_ref().map(|found| found.name.clone()).unwrap_or_default(),
+            found
+                .activity_type
+                .as_ref()
+                .map(|found| found.name.clone())
+                .unwrap_or_default(),
         ),
         A::StartTimerCommandAttributes(found) => Identity::StartTimer(found.timer_id.clone()),
         A::CompleteWorkflowExecutionCommandAttributes(_) => Identity::Complete,
@@ -232,7 +241,11 @@ pub(crate) fn of_command(issued: &Issued) -> Identity {
             Identity::StartChild(found.workflow_id.clone(), name(&found.workflow_type))
         }
         A::SignalExternalWorkflowExecutionCommandAttributes(found) => Identity::SignalExternal(
-            found.execution.as_ref().map(|found| found.workflow_id.clone()).unwrap_or_default(),
+            found
+                .execution
+                .as_ref()
+                .map(|found| found.workflow_id.clone())
+                .unwrap_or_default(),
             found.signal_name.clone(),
         ),
         A::UpsertWorkflowSearchAttributesCommandAttributes(_) => Identity::UpsertSearchAttributes,
@@ -256,15 +269,25 @@ pub(crate) fn of_command(issued: &Issued) -> Identity {
 /// The identity of the command that an event came from.
 pub(crate) fn of_event(event: &HistoryEvent) -> Identity {
     let name = |found: &Option<steadfast_proto::temporal::common::v1::WorkflowType>| {
-        found.as_ref().map(|found| found.name.clone()).unwrap_or_default()
+        found
+            .as_ref()
+            .map(|found| found.name.clone())
+            .unwrap_or_default()
     };
     let workflow_id = |found: &Option<steadfast_proto::temporal::common::v1::WorkflowExecution>| {
-        found.as_ref().map(|found| found.workflow_id.clone()).unwrap_or_default()
+        found
+            .as_ref()
+            .map(|found| found.workflow_id.clone())
+            .unwrap_or_default()
     };
     match event.attributes.as_ref() {
         Some(Event::ActivityTaskScheduledEventAttributes(found)) => Identity::ScheduleActivity(
             found.activity_id.clone(),
-            found.activity_type.as_ref().map(|found| found.name.clone()).unwrap_or_default(),
+            found
+                .activity_type
+                .as_ref()
+                .map(|found| found.name.clone())
+                .unwrap_or_default(),
         ),
         Some(Event::ActivityTaskCancelRequestedEventAttributes(found)) => {
             Identity::CancelActivity(found.scheduled_event_id)

@@ -61,17 +61,9 @@ pub(crate) enum Kind {
         child: OperationId,
     },
     /// SignalExternalWorkflowExecution.
-    SignalExternal {
-        /// The signal.
-        signal_name: String,
-        /// Its target.
-        workflow_id: String,
-    },
+    SignalExternal,
     /// RequestCancelExternalWorkflowExecution.
-    CancelExternal {
-        /// Its target.
-        workflow_id: String,
-    },
+    CancelExternal,
 }
 
 /// A child workflow.
@@ -200,8 +192,8 @@ impl Operation {
                     .with_cause(Failure::canceled("Child workflow execution cancelled"))
             }
             Kind::ChildStart { .. } => Failure::canceled("Child workflow execution cancelled"),
-            Kind::SignalExternal { .. } => Failure::canceled("Signal was cancelled"),
-            Kind::CancelExternal { .. } => Failure::canceled("Cancellation was cancelled"),
+            Kind::SignalExternal => Failure::canceled("Signal was cancelled"),
+            Kind::CancelExternal => Failure::canceled("Cancellation was cancelled"),
         }
     }
 }

@@ -22,11 +22,7 @@ pub(crate) fn marker(id: &str, deprecated: bool) -> RecordMarkerCommandAttribute
     let id = id.to_string();
     let data = serde_json::to_vec(&MarkerData { id, deprecated }).expect("a name is JSON");
     let payload = Payload {
-        metadata: [(
-            "encoding".to_string(),
-            Bytes::from_static(b"json/plain"),
-        )]
-        .into(),
+        metadata: [("encoding".to_string(), Bytes::from_static(b"json/plain"))].into(),
         data: data.into(),
         ..Default::default()
     };

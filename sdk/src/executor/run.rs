@@ -90,7 +90,11 @@ impl TaskFailure {
 
     pub(crate) fn nondeterminism(message: String) -> Self {
         let cause = WorkflowTaskFailedCause::NonDeterministicError;
-        Self::new(cause, "NondeterminismError", format!("[TMPRL1100] {message}"))
+        Self::new(
+            cause,
+            "NondeterminismError",
+            format!("[TMPRL1100] {message}"),
+        )
     }
 
     pub(crate) fn code(message: String) -> Self {
@@ -247,7 +251,8 @@ impl Run {
                     self.activate(event, true, updates)?;
                 }
                 None => {
-                    let updates = self.requested(messages.take().map_or(&[], |found| &found[..]))?;
+                    let updates =
+                        self.requested(messages.take().map_or(&[], |found| &found[..]))?;
                     self.activate(event, false, updates)?;
                 }
                 // It failed or timed out: the next one tells the code.
@@ -320,7 +325,10 @@ impl Run {
     /// accepted updates.
     fn look_ahead(&mut self, events: &[HistoryEvent]) -> Vec<UpdateRequest> {
         let mut updates = Vec::new();
-        for event in events.iter().take_while(|event| matching::is_of_command(event)) {
+        for event in events
+            .iter()
+            .take_while(|event| matching::is_of_command(event))
+        {
             match event.attributes.as_ref() {
                 Some(Event::MarkerRecordedEventAttributes(marker)) => {
                     if let Some(patched) = patch::read_marker(marker)
@@ -331,7 +339,8 @@ impl Run {
                     } else if let Some(patched) = patch::read_marker(marker) {
                         self.early.insert(patched.id);
                     }
-                    self.marked.extend(local::read_marker(marker, &self.setup.data));
+                    self.marked
+                        .extend(local::read_marker(marker, &self.setup.data));
                 }
                 Some(Event::WorkflowExecutionUpdateAcceptedEventAttributes(accepted)) => {
                     let request = accepted.accepted_request.clone();

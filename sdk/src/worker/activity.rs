@@ -8,7 +8,9 @@ use prost::bytes::Bytes;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
-use steadfast_proto::temporal::common::v1::{Payload, Payloads, Priority, RetryPolicy, WorkflowExecution};
+use steadfast_proto::temporal::common::v1::{
+    Payload, Payloads, Priority, RetryPolicy, WorkflowExecution,
+};
 use steadfast_proto::temporal::workflowservice::v1 as wire;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -234,9 +236,16 @@ pub(crate) async fn run(
             let words = panic
                 .downcast_ref::<String>()
                 .cloned()
-                .or_else(|| panic.downcast_ref::<&str>().map(|words| (*words).to_string()))
+                .or_else(|| {
+                    panic
+                        .downcast_ref::<&str>()
+                        .map(|words| (*words).to_string())
+                })
                 .unwrap_or_else(|| "without words".to_string());
-            Err(Failure::application("Panic", format!("the activity panicked: {words}")))
+            Err(Failure::application(
+                "Panic",
+                format!("the activity panicked: {words}"),
+            ))
         }
         Err(_) => Err(Failure::canceled("the activity was ended with its worker")),
     }
@@ -339,7 +348,10 @@ async fn answer(client: &Client, context: &ActivityContext, result: Result<Optio
     match sent {
         Ok(()) => {}
         Err(status) if status.code() == Code::NotFound => {
-            tracing::debug!(activity_type = info.activity_type, "the answer came too late");
+            tracing::debug!(
+                activity_type = info.activity_type,
+                "the answer came too late"
+            );
         }
         Err(status) if may_retry(&status) => tracing::warn!(
             activity_type = info.activity_type, %status,

@@ -28,7 +28,9 @@ fn pause(policy: Option<&RetryPolicy>, attempt: u32, failure: &Failure) -> Optio
     let default = RetryPolicy::default();
     let policy = policy.unwrap_or(&default);
     if let FailureKind::Application(application) = failure.kind() {
-        let refused = policy.non_retryable_error_types.contains(&application.error_type);
+        let refused = policy
+            .non_retryable_error_types
+            .contains(&application.error_type);
         if application.non_retryable || refused {
             return None;
         }

@@ -27,7 +27,11 @@ pub(crate) async fn run(inner: Arc<Inner>) -> Result<(), WorkerError> {
             None => 0,
         };
         for index in 0..all.max(sticky + 1) {
-            polls.spawn(workflow_polls(Arc::clone(&inner), index, index < sticky.max(1) && inner.sticky.is_some()));
+            polls.spawn(workflow_polls(
+                Arc::clone(&inner),
+                index,
+                index < sticky.max(1) && inner.sticky.is_some(),
+            ));
         }
         // One poll serves both queues in turn when there may be no more.
         if all == 1 && inner.sticky.is_some() {
@@ -53,7 +57,10 @@ pub(crate) async fn run(inner: Arc<Inner>) -> Result<(), WorkerError> {
     say_goodbye(&inner).await;
     let grace = inner.options.graceful_shutdown_timeout;
     inner.tasks.close();
-    if tokio::time::timeout(grace, inner.tasks.wait()).await.is_err() {
+    if tokio::time::timeout(grace, inner.tasks.wait())
+        .await
+        .is_err()
+    {
         inner.cancel_activities();
         inner.tasks.wait().await;
     }
@@ -135,11 +142,7 @@ impl Line {
     }
 }
 
-async fn workflow_polls(
-    inner: Arc<Inner>,
-    index: usize,
-    sticky: bool,
-) -> Result<(), WorkerError> {
+async fn workflow_polls(inner: Arc<Inner>, index: usize, sticky: bool) -> Result<(), WorkerError> {
     let mut line = Line::new(&inner, index);
     let task_queue = match (&inner.sticky, sticky) {
         (Some(name), true) => TaskQueue {

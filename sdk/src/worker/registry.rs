@@ -13,7 +13,11 @@ use steadfast_proto::temporal::common::v1::Payload;
 
 /// An activity without its types.
 pub(crate) type AnyActivity = Arc<
-    dyn Fn(ActivityContext, Vec<Payload>, DataConverter) -> BoxFuture<'static, Result<Option<Payload>>>
+    dyn Fn(
+            ActivityContext,
+            Vec<Payload>,
+            DataConverter,
+        ) -> BoxFuture<'static, Result<Option<Payload>>>
         + Send
         + Sync,
 >;
@@ -27,7 +31,10 @@ pub struct ActivityRegistry {
 
 impl fmt::Debug for ActivityRegistry {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_list().entries(self.activities.keys()).finish()
+        formatter
+            .debug_list()
+            .entries(self.activities.keys())
+            .finish()
     }
 }
 
@@ -102,7 +109,11 @@ impl ActivityRegistry {
                 Ok(Some(data.converter().to_payload(&output)?))
             })
         });
-        if self.activities.insert(activity.name().to_string(), any).is_some() {
+        if self
+            .activities
+            .insert(activity.name().to_string(), any)
+            .is_some()
+        {
             self.twice.push(activity.name().to_string());
         }
     }

@@ -136,9 +136,13 @@ async fn decoded(client: &Client, history: &[u8]) -> Result<Vec<HistoryEvent>, T
     let mut events = decode_history(history)
         .map_err(|status| TaskFailure::code(status.message().to_string()))?;
     for event in &mut events {
-        client.data_converter().decode(event).await.map_err(|error| {
-            TaskFailure::code(format!("the codec cannot decode the history: {error}"))
-        })?;
+        client
+            .data_converter()
+            .decode(event)
+            .await
+            .map_err(|error| {
+                TaskFailure::code(format!("the codec cannot decode the history: {error}"))
+            })?;
     }
     Ok(events)
 }
@@ -202,12 +206,20 @@ impl Attempt<'_> {
         };
         events.retain(|event| event.event_id <= last);
         let known = events.last().map_or(0, |event| event.event_id);
-        let rest = self.task.events.iter().filter(|event| event.event_id > known);
+        let rest = self
+            .task
+            .events
+            .iter()
+            .filter(|event| event.event_id > known);
         events.extend(rest.cloned());
         for event in &mut events {
-            client.data_converter().decode(event).await.map_err(|error| {
-                TaskFailure::code(format!("the codec cannot decode the history: {error}"))
-            })?;
+            client
+                .data_converter()
+                .decode(event)
+                .await
+                .map_err(|error| {
+                    TaskFailure::code(format!("the codec cannot decode the history: {error}"))
+                })?;
         }
         Ok(events)
     }
@@ -218,7 +230,9 @@ impl Attempt<'_> {
         done: Done,
         begun: tokio::time::Instant,
     ) -> Result<(), TaskFailure> {
-        let limit = self.inner.task_timeout_of(&self.task.events, &self.execution.run_id);
+        let limit = self
+            .inner
+            .task_timeout_of(&self.task.events, &self.execution.run_id);
         let deadline = begun + limit.mul_f64(HEARTBEAT_SHARE);
         let mut done = done;
         loop {
@@ -228,8 +242,12 @@ impl Attempt<'_> {
                     local_cancels,
                     waits,
                 } => {
-                    self.inner.locals.begin(self.inner, self.of(), local_activities);
-                    self.inner.locals.cancel(&self.execution.run_id, &local_cancels);
+                    self.inner
+                        .locals
+                        .begin(self.inner, self.of(), local_activities);
+                    self.inner
+                        .locals
+                        .cancel(&self.execution.run_id, &local_cancels);
                     waits
                 }
                 Done::Failed(failure) => return Err(*failure),
@@ -315,9 +333,13 @@ impl Attempt<'_> {
             deployment_options: inner.deployment_options(),
             ..Default::default()
         };
-        client.data_converter().encode(&mut request).await.map_err(|error| {
-            TaskFailure::code(format!("the codec cannot encode the answer: {error}"))
-        })?;
+        client
+            .data_converter()
+            .encode(&mut request)
+            .await
+            .map_err(|error| {
+                TaskFailure::code(format!("the codec cannot encode the answer: {error}"))
+            })?;
         let sent = client.raw().call(ANSWER_LIMIT, |mut service| {
             let request = request.clone();
             async move { service.respond_workflow_task_completed(request).await }
@@ -384,7 +406,11 @@ async fn respond_query(client: &Client, request: wire::RespondQueryTaskCompleted
 
 fn lost() -> TaskFailure {
     let cause = WorkflowTaskFailedCause::ForceCloseCommand;
-    TaskFailure::new(cause, "RunLost", "the worker gave the run up meanwhile".to_string())
+    TaskFailure::new(
+        cause,
+        "RunLost",
+        "the worker gave the run up meanwhile".to_string(),
+    )
 }
 
 /// Tells the server that a task failed, but for repeated ones: their growing time-out is the pause
@@ -454,7 +480,9 @@ struct OfRun {
 
 impl Locals {
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, OfRun>> {
-        self.runs.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.runs
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     fn begin(&self, inner: &Arc<Inner>, of: Of, requests: Vec<LocalActivityRequest>) {
@@ -462,15 +490,17 @@ impl Locals {
             return;
         }
         let mut runs = self.lock();
-        let run = runs.entry(of.workflow_execution.run_id.clone()).or_insert_with(|| {
-            // As many as the code asked for, which its slots bound.
-            let (end, ends) = mpsc::unbounded_channel();
-            OfRun {
-                ends: Arc::new(tokio::sync::Mutex::new(ends)),
-                end,
-                canceled: HashMap::new(),
-            }
-        });
+        let run = runs
+            .entry(of.workflow_execution.run_id.clone())
+            .or_insert_with(|| {
+                // As many as the code asked for, which its slots bound.
+                let (end, ends) = mpsc::unbounded_channel();
+                OfRun {
+                    ends: Arc::new(tokio::sync::Mutex::new(ends)),
+                    end,
+                    canceled: HashMap::new(),
+                }
+            });
         for request in requests {
             let token = CancellationToken::new();
             run.canceled.insert(request.seq, token.clone());

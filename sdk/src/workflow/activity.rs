@@ -14,7 +14,9 @@ use std::task::{self, Poll};
 use std::time::Duration;
 use steadfast_proto::temporal::command::v1::ScheduleActivityTaskCommandAttributes;
 use steadfast_proto::temporal::command::v1::command::Attributes;
-use steadfast_proto::temporal::common::v1::{ActivityType, Payload, Payloads, Priority, RetryPolicy};
+use steadfast_proto::temporal::common::v1::{
+    ActivityType, Payload, Payloads, Priority, RetryPolicy,
+};
 use steadfast_proto::temporal::taskqueue::v1::TaskQueue;
 
 /// How an activity is to be run.
@@ -163,7 +165,10 @@ impl<I: Arguments, O: Value> ActivityCall<I, O> {
             state.counters.activity += 1;
             state.counters.activity
         };
-        let activity_id = options.activity_id.clone().unwrap_or_else(|| seq.to_string());
+        let activity_id = options
+            .activity_id
+            .clone()
+            .unwrap_or_else(|| seq.to_string());
         let payloads = match input.to_payloads(&context.converter) {
             Ok(payloads) => payloads,
             Err(error) => {

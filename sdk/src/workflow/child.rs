@@ -334,7 +334,9 @@ impl<W, O: Value> Future for ChildHandle<W, O> {
     type Output = Result<O>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Result<O>> {
-        Pin::new(&mut self.ended).poll(cx).map(|result| decode(result?))
+        Pin::new(&mut self.ended)
+            .poll(cx)
+            .map(|result| decode(result?))
     }
 }
 
@@ -365,10 +367,7 @@ struct Target {
 async fn send<I: Arguments>(target: Target, signal_name: &str, input: I) -> Result<()> {
     let context = Context::current();
     let payloads = input.to_payloads(&context.converter)?;
-    let id = context.begin(Kind::SignalExternal {
-        signal_name: signal_name.to_string(),
-        workflow_id: target.workflow_id.clone(),
-    })?;
+    let id = context.begin(Kind::SignalExternal)?;
     let namespace = context.state.borrow().info.namespace.clone();
     let attributes = SignalExternalWorkflowExecutionCommandAttributes {
         namespace,
@@ -413,9 +412,7 @@ impl<W> ExternalWorkflow<W> {
     #[allow(deprecated, reason = "the field `namespace` is what the server reads")]
     pub async fn cancel(&self, reason: &str) -> Result<()> {
         let context = Context::current();
-        let id = context.begin(Kind::CancelExternal {
-            workflow_id: self.workflow_id.clone(),
-        })?;
+        let id = context.begin(Kind::CancelExternal)?;
         let namespace = context.state.borrow().info.namespace.clone();
         let attributes = RequestCancelExternalWorkflowExecutionCommandAttributes {
             namespace,

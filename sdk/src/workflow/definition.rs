@@ -89,8 +89,7 @@ pub trait WorkflowImpl: Sized + 'static {
 
 type SignalHandler<W> =
     Box<dyn Fn(&Shared<W>, Vec<Payload>, &Converter) -> Result<LocalBoxFuture<'static, ()>>>;
-type QueryHandler<W> =
-    Box<dyn Fn(&Shared<W>, Vec<Payload>, &Converter) -> Result<Option<Payload>>>;
+type QueryHandler<W> = Box<dyn Fn(&Shared<W>, Vec<Payload>, &Converter) -> Result<Option<Payload>>>;
 type Validator<W> = Box<dyn Fn(&Shared<W>, Vec<Payload>, &Converter) -> Result<()>>;
 type UpdateHandler<W> = Box<
     dyn Fn(
@@ -411,11 +410,7 @@ impl<W: 'static> AnyHandlers for Bound<W> {
     }
 }
 
-fn unknown<'a>(
-    what: &str,
-    name: &str,
-    known: impl Iterator<Item = &'a &'static str>,
-) -> Failure {
+fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a &'static str>) -> Failure {
     let known: Vec<&str> = known.copied().collect();
     let known = known.join(" ");
     let message = format!("no handler for {what} `{name}`; known: [{known}]");

@@ -13,7 +13,7 @@ use steadfast_proto::temporal::enums::v1::WorkflowTaskFailedCause;
 use steadfast_proto::temporal::history::v1::history_event::Attributes;
 use steadfast_proto::temporal::taskqueue::v1::TaskQueue;
 use steadfast_proto::temporal::workflowservice::v1 as wire;
-use steadfast_sdk::Client;
+use steadfast_sdk::RawClient;
 use steadfast_sdk::client::{
     ActivityTask, RawWorker, WorkflowTask, command, execution, may_retry, payloads,
 };
@@ -76,7 +76,7 @@ pub(super) struct Load {
 
 #[derive(Debug)]
 struct Shared {
-    client: Client,
+    client: RawClient,
     input: Payloads,
     keep: Duration,
     lives: Mutex<BTreeMap<String, Life>>,
@@ -107,10 +107,10 @@ impl Load {
     pub(super) async fn begin(address: &str, order: &Order) -> Result<Load, String> {
         let addresses = [address.to_owned()];
         let words = |error: steadfast_sdk::client::ClientError| error.to_string();
-        Client::connect(&addresses, "default", ANSWERED_WITHIN)
+        RawClient::connect(&addresses, "default", ANSWERED_WITHIN)
             .await
             .map_err(words)?;
-        let client = Client::new(&addresses, "default", CONNECTIONS).map_err(words)?;
+        let client = RawClient::new(&addresses, "default", CONNECTIONS).map_err(words)?;
         let shared = Arc::new(Shared {
             client,
             input: payloads(&[b'x'; INPUT_BYTES]),

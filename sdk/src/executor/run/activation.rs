@@ -81,7 +81,10 @@ impl Run {
         let mut messages_first = Vec::new();
         let mut rest = Vec::new();
         for event in news {
-            while updates.front().is_some_and(|update| update.after < event.event_id) {
+            while updates
+                .front()
+                .is_some_and(|update| update.after < event.event_id)
+            {
                 messages_first.extend(updates.pop_front().map(Inbound::Update));
             }
             match event.event_type() {
@@ -144,7 +147,9 @@ impl Run {
         let workflow = std::sync::Arc::clone(&self.workflow);
         let started = self.guard(|_| workflow.start(input, &context.converter))?;
         let started = started.map_err(|failure| {
-            TaskFailure::code(format!("the input of the workflow cannot be read: {failure}"))
+            TaskFailure::code(format!(
+                "the input of the workflow cannot be read: {failure}"
+            ))
         })?;
         self.handlers = Some(started.handlers);
         self.root = Some(started.root);
@@ -167,7 +172,10 @@ impl Run {
             return Ok(());
         };
         let context = self.context()?;
-        let handlers = self.handlers.clone().expect("code is there with its context");
+        let handlers = self
+            .handlers
+            .clone()
+            .expect("code is there with its context");
         let input = found.input.clone().unwrap_or_default().payloads;
         let handler = self
             .guard(|_| handlers.signal(&found.signal_name, input, &context.converter))?
@@ -254,7 +262,8 @@ impl Run {
         let context = self.context()?;
         for _ in 0..STEPS_MAX {
             self.collect_new();
-            self.pulse.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            self.pulse
+                .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             let polled = self.guard(|run| {
                 context.state.borrow_mut().scopes.current = crate::executor::scope::ROOT;
                 run.tasks.poll_next()
@@ -310,7 +319,10 @@ impl Run {
             self.closed = true;
             return self.close(context, end);
         }
-        let takes_messages = self.handlers.as_ref().is_some_and(|found| found.takes_messages());
+        let takes_messages = self
+            .handlers
+            .as_ref()
+            .is_some_and(|found| found.takes_messages());
         if !takes_messages && self.locals.is_empty() && !context.waits() {
             return Err(TaskFailure::code(
                 "[TMPRL1101] the code waits, but for nothing of this SDK: a future that is not the \
@@ -357,7 +369,11 @@ impl Run {
                 let words = panic
                     .downcast_ref::<String>()
                     .cloned()
-                    .or_else(|| panic.downcast_ref::<&str>().map(|words| (*words).to_string()))
+                    .or_else(|| {
+                        panic
+                            .downcast_ref::<&str>()
+                            .map(|words| (*words).to_string())
+                    })
                     .unwrap_or_else(|| "without words".to_string());
                 Err(TaskFailure::code(format!("the code panicked: {words}")))
             }

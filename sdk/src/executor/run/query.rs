@@ -14,7 +14,9 @@ impl Run {
         query: &WorkflowQuery,
     ) -> Result<WorkflowQueryResult, TaskFailure> {
         let Some(handlers) = self.handlers.clone() else {
-            return Err(TaskFailure::code("a query came before the first task".into()));
+            return Err(TaskFailure::code(
+                "a query came before the first task".into(),
+            ));
         };
         let context = self.context()?;
         let input = query.query_args.clone().unwrap_or_default().payloads;

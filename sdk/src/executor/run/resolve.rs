@@ -7,8 +7,9 @@ use crate::failure::{ActivityFailure, ChildWorkflowFailure, Failure, FailureKind
 use std::rc::Rc;
 use steadfast_proto::temporal::common::v1::{Payload, Payloads};
 use steadfast_proto::temporal::enums::v1::{
-    RetryState, SignalExternalWorkflowExecutionFailedCause,
-    CancelExternalWorkflowExecutionFailedCause, StartChildWorkflowExecutionFailedCause, TimeoutType,
+    CancelExternalWorkflowExecutionFailedCause, RetryState,
+    SignalExternalWorkflowExecutionFailedCause, StartChildWorkflowExecutionFailedCause,
+    TimeoutType,
 };
 use steadfast_proto::temporal::history::v1::HistoryEvent;
 use steadfast_proto::temporal::history::v1::history_event::Attributes as Event;
@@ -46,11 +47,11 @@ impl Run {
             }
             (Kind::Timer { .. }, Some(Event::TimerStartedEventAttributes(_)))
             | (
-                Kind::SignalExternal { .. },
+                Kind::SignalExternal,
                 Some(Event::SignalExternalWorkflowExecutionInitiatedEventAttributes(_)),
             )
             | (
-                Kind::CancelExternal { .. } | Kind::Child(_),
+                Kind::CancelExternal | Kind::Child(_),
                 Some(Event::RequestCancelExternalWorkflowExecutionInitiatedEventAttributes(_)),
             ) => true,
             _ => false,
@@ -73,7 +74,10 @@ impl Run {
                 self.end(found.scheduled_event_id, Ok(all(&found.result)));
             }
             Some(Event::ActivityTaskFailedEventAttributes(found)) => {
-                let cause = found.failure.clone().map(|found| self.setup.data.from_wire(found));
+                let cause = found
+                    .failure
+                    .clone()
+                    .map(|found| self.setup.data.from_wire(found));
                 let activity = (
                     found.scheduled_event_id,
                     found.started_event_id,
@@ -83,7 +87,10 @@ impl Run {
                 self.activity_failed("Activity task failed", activity, cause);
             }
             Some(Event::ActivityTaskTimedOutEventAttributes(found)) => {
-                let cause = found.failure.clone().map(|found| self.setup.data.from_wire(found));
+                let cause = found
+                    .failure
+                    .clone()
+                    .map(|found| self.setup.data.from_wire(found));
                 let activity = (
                     found.scheduled_event_id,
                     found.started_event_id,
@@ -104,7 +111,10 @@ impl Run {
                 self.activity_failed("Activity cancelled", activity, Some(cause));
             }
             Some(Event::ChildWorkflowExecutionStartedEventAttributes(found)) => {
-                let run_id = found.workflow_execution.as_ref().map(|run| run.run_id.clone());
+                let run_id = found
+                    .workflow_execution
+                    .as_ref()
+                    .map(|run| run.run_id.clone());
                 self.child_started(found.initiated_event_id, event.event_id, run_id);
             }
             Some(Event::StartChildWorkflowExecutionFailedEventAttributes(found)) => {
@@ -114,7 +124,10 @@ impl Run {
                 self.end(found.initiated_event_id, Ok(all(&found.result)));
             }
             Some(Event::ChildWorkflowExecutionFailedEventAttributes(found)) => {
-                let cause = found.failure.clone().map(|found| self.setup.data.from_wire(found));
+                let cause = found
+                    .failure
+                    .clone()
+                    .map(|found| self.setup.data.from_wire(found));
                 let message = "Child workflow execution failed";
                 let state = found.retry_state();
                 self.child_failed(message, found.initiated_event_id, state, cause);
@@ -223,8 +236,8 @@ impl Run {
             | Kind::Activity { .. }
             | Kind::LocalActivity { .. }
             | Kind::ChildStart { .. }
-            | Kind::SignalExternal { .. }
-            | Kind::CancelExternal { .. } => None,
+            | Kind::SignalExternal
+            | Kind::CancelExternal => None,
         }
     }
 
@@ -255,7 +268,13 @@ impl Run {
         let Some((id, context)) = found else {
             return Default::default();
         };
-        match context.state.borrow().operations.get(id).map(|found| &found.kind) {
+        match context
+            .state
+            .borrow()
+            .operations
+            .get(id)
+            .map(|found| &found.kind)
+        {
             Some(Kind::Activity {
                 activity_id,
                 activity_type,
@@ -303,16 +322,22 @@ impl Run {
             StartChildWorkflowExecutionFailedCause::NamespaceNotFound => {
                 ("NamespaceNotFound", "the namespace does not exist")
             }
-            StartChildWorkflowExecutionFailedCause::InvalidVersioningOverride => {
-                ("InvalidVersioningOverride", "the versioning override is not valid")
-            }
+            StartChildWorkflowExecutionFailedCause::InvalidVersioningOverride => (
+                "InvalidVersioningOverride",
+                "the versioning override is not valid",
+            ),
             StartChildWorkflowExecutionFailedCause::Unspecified => {
                 ("StartChildWorkflowFailed", "the child could not be started")
             }
         };
         let cause = Failure::non_retryable(error_type, words);
         let message = "Child workflow execution already started";
-        let failure = child_failure(message, &child, RetryState::NonRetryableFailure, Some(cause));
+        let failure = child_failure(
+            message,
+            &child,
+            RetryState::NonRetryableFailure,
+            Some(cause),
+        );
         let Some(context) = self.context.as_ref().map(Rc::clone) else {
             return;
         };

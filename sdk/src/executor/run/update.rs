@@ -42,7 +42,9 @@ impl Run {
             let body = message.body.clone().unwrap_or_default();
             if body.type_url != type_url::<Request>() {
                 let url = body.type_url;
-                return Err(TaskFailure::code(format!("a message of an unknown type, {url}")));
+                return Err(TaskFailure::code(format!(
+                    "a message of an unknown type, {url}"
+                )));
             }
             let request = Request::decode(&body.value[..]).map_err(|error| {
                 TaskFailure::code(format!("the request of an update cannot be read: {error}"))
@@ -67,7 +69,10 @@ impl Run {
         if !self.updates_seen.insert(meta.update_id.clone()) && !update.accepted {
             return Ok(());
         }
-        let handlers = self.handlers.clone().expect("code is there with its context");
+        let handlers = self
+            .handlers
+            .clone()
+            .expect("code is there with its context");
         let marker = EventGroupMarker {
             variant: Some(Variant::InboundUpdate(InboundUpdate {
                 inbound_update_id: meta.update_id,
@@ -130,7 +135,10 @@ fn answer<M: Name>(context: &Context, update: &UpdateRequest, suffix: &str, mess
     });
     if suffix != "reject" {
         let attributes = ProtocolMessageCommandAttributes { message_id: id };
-        context.issue(None, Attributes::ProtocolMessageCommandAttributes(attributes));
+        context.issue(
+            None,
+            Attributes::ProtocolMessageCommandAttributes(attributes),
+        );
     }
 }
 

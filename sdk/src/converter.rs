@@ -201,7 +201,7 @@ fn payload(encoding: &str, data: Bytes) -> Payload {
 
 /// Values that serde would write as lists of numbers, or that are payloads already.
 fn as_it_is(value: &dyn Any) -> Option<Payload> {
-    fn plain(bytes: &Vec<u8>) -> Payload {
+    fn plain(bytes: &[u8]) -> Payload {
         payload(PLAIN, Bytes::copy_from_slice(bytes))
     }
     fn shared(bytes: &Bytes) -> Payload {

@@ -221,15 +221,8 @@ fn run(method: &ImplItemFn) -> syn::Result<Run> {
     })
 }
 
-fn handler(
-    state: &Type,
-    method: &ImplItemFn,
-    kind: &str,
-    options: Options,
-    parts: &mut Parts,
-) -> syn::Result<()> {
-    let signature = &method.sig;
-    must_not_be_generic(signature, &format!("`#[{kind}]`"))?;
+/// Refuses a handler that takes something else than its kind does.
+fn must_fit(signature: &syn::Signature, kind: &str) -> syn::Result<()> {
     let waits = signature.asyncness.is_some();
     let receiver = match signature.inputs.first() {
         Some(FnArg::Receiver(receiver)) => Some(receiver),
@@ -251,6 +244,20 @@ fn handler(
         };
         return Err(syn::Error::new(signature.ident.span(), message));
     }
+    Ok(())
+}
+
+fn handler(
+    state: &Type,
+    method: &ImplItemFn,
+    kind: &str,
+    options: Options,
+    parts: &mut Parts,
+) -> syn::Result<()> {
+    let signature = &method.sig;
+    must_not_be_generic(signature, &format!("`#[{kind}]`"))?;
+    let waits = signature.asyncness.is_some();
+    must_fit(signature, kind)?;
     let given = types(signature, 1)?;
     let (input, pattern, passed) = packed(&given);
     let name = options.name.unwrap_or_else(|| signature.ident.to_string());
@@ -275,7 +282,38 @@ fn handler(
         (true, true) => quote!(Self::#function(state, #passed).await),
         (true, false) => quote!(::std::result::Result::Ok(Self::#function(state, #passed).await)),
     };
-    let add = match (kind, waits) {
+    parts
+        .handlers
+        .push(addition(kind, waits, &name, &input, &pattern, &call));
+    if let Some(validator) = options.validator {
+        let call = match given.len() {
+            0 => quote!(state.#validator()),
+            1 => quote!(state.#validator(input)),
+            _ => {
+                let message = "an update with a validator takes one argument: a struct";
+                return Err(syn::Error::new(signature.inputs.span(), message));
+            }
+        };
+        parts.handlers.push(quote! {
+            .validator(#name, |state: &Self, input: &#input| {
+                let _ = input;
+                #call
+            })
+        });
+    }
+    Ok(())
+}
+
+/// The line that adds a handler.
+fn addition(
+    kind: &str,
+    waits: bool,
+    name: &str,
+    input: &TokenStream,
+    pattern: &TokenStream,
+    call: &TokenStream,
+) -> TokenStream {
+    match (kind, waits) {
         ("signal", false) => {
             quote!(.signal(#name, |state: &mut Self, #pattern: #input| { #call; }))
         }
@@ -297,23 +335,5 @@ fn handler(
                 },
             )
         },
-    };
-    parts.handlers.push(add);
-    if let Some(validator) = options.validator {
-        let call = match given.len() {
-            0 => quote!(state.#validator()),
-            1 => quote!(state.#validator(input)),
-            _ => {
-                let message = "an update with a validator takes one argument: a struct";
-                return Err(syn::Error::new(signature.inputs.span(), message));
-            }
-        };
-        parts.handlers.push(quote! {
-            .validator(#name, |state: &Self, input: &#input| {
-                let _ = input;
-                #call
-            })
-        });
     }
-    Ok(())
 }

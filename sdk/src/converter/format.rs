@@ -23,6 +23,10 @@ pub trait PayloadConverter: Send + Sync + 'static {
     ///
     /// # Errors
     /// When the payload does not hold a value of the wanted type.
+    #[expect(
+        clippy::wrong_self_convention,
+        reason = "the converter reads, the value is what comes of it"
+    )]
     fn from_payload(&self, payload: &Payload, place: &mut dyn Place) -> Result<(), BoxError>;
 }
 

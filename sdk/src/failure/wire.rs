@@ -22,6 +22,10 @@ pub trait FailureConverter: Send + Sync + 'static {
     fn to_wire(&self, failure: &Failure, converter: &Converter) -> wire::Failure;
 
     /// From any SDK or the server.
+    #[expect(
+        clippy::wrong_self_convention,
+        reason = "the converter reads, the failure is what comes of it"
+    )]
     fn from_wire(&self, failure: wire::Failure, converter: &Converter) -> Failure;
 }
 

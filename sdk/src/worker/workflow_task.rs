@@ -11,6 +11,7 @@ use crate::worker::workflow_thread::{Done, Work};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
+use steadfast_proto::temporal::command::v1::Command;
 use steadfast_proto::temporal::command::v1::command::Attributes;
 use steadfast_proto::temporal::common::v1::WorkflowExecution;
 use steadfast_proto::temporal::enums::v1::{
@@ -161,6 +162,15 @@ impl Attempt<'_> {
         setup: Setup,
     ) -> Result<Option<wire::PollWorkflowTaskQueueResponse>, TaskFailure> {
         let begun = tokio::time::Instant::now();
+        if self
+            .task
+            .events
+            .first()
+            .is_some_and(|event| event.event_id == 1)
+        {
+            // The run begins anew, and its local activities with it.
+            self.inner.locals.forget(&self.execution.run_id);
+        }
         let mut done = self.handle(&workflow, &setup).await;
         if matches!(done, Done::Missing) {
             // The run is not kept here any more: its whole history says what it was.
@@ -288,21 +298,9 @@ impl Attempt<'_> {
         }
         let inner = self.inner;
         let client = &inner.client;
-        let eager = inner.eager_slots(&completion.commands);
-        let eager_slots = eager.len();
         let mut commands = completion.commands;
-        let mut left = eager_slots;
-        for command in &mut commands {
-            if let Some(Attributes::ScheduleActivityTaskCommandAttributes(found)) =
-                &mut command.attributes
-            {
-                let wanted = found.request_eager_execution
-                    && left > 0
-                    && inner.is_own_queue(found.task_queue.as_ref());
-                found.request_eager_execution = wanted;
-                left -= usize::from(wanted);
-            }
-        }
+        let eager = inner.eager_slots(&commands);
+        grant_eager(inner, &mut commands, eager.len());
         let mut request = wire::RespondWorkflowTaskCompletedRequest {
             task_token: self.polled.task_token.clone(),
             commands,
@@ -312,17 +310,7 @@ impl Attempt<'_> {
             namespace: client.raw().namespace().to_string(),
             return_new_workflow_task: true,
             force_create_new_workflow_task: waits,
-            sticky_attributes: inner.sticky.as_ref().map(|name| StickyExecutionAttributes {
-                worker_task_queue: Some(TaskQueue {
-                    name: name.clone(),
-                    kind: TaskQueueKind::Sticky as i32,
-                    normal_name: inner.task_queue.clone(),
-                }),
-                schedule_to_start_timeout: Some(prost_types::Duration {
-                    seconds: STICKY_SECONDS,
-                    nanos: 0,
-                }),
-            }),
+            sticky_attributes: sticky_attributes(inner),
             sdk_metadata: (self.polled.previous_started_event_id == 0).then(|| {
                 WorkflowTaskCompletedMetadata {
                     sdk_name: crate::NAME.to_string(),
@@ -350,10 +338,6 @@ impl Attempt<'_> {
                 if answer.reset_history_event_id > 0 {
                     let last_event_id = answer.reset_history_event_id;
                     self.ask(Work::Rewind { last_event_id }).await;
-                }
-                if answer.workflow_task.is_none() && waits {
-                    // The next task comes by a poll and finds the local activities under way.
-                    tracing::debug!(run_id = self.execution.run_id, "a new task was asked for");
                 }
                 Ok(answer.workflow_task)
             }
@@ -411,6 +395,37 @@ fn lost() -> TaskFailure {
         "RunLost",
         "the worker gave the run up meanwhile".to_string(),
     )
+}
+
+/// Activities may come with the answer only where there is room for them.
+fn grant_eager(inner: &Inner, commands: &mut [Command], mut room: usize) {
+    for command in commands {
+        if let Some(Attributes::ScheduleActivityTaskCommandAttributes(found)) =
+            &mut command.attributes
+        {
+            let wanted = found.request_eager_execution
+                && room > 0
+                && inner.is_own_queue(found.task_queue.as_ref());
+            found.request_eager_execution = wanted;
+            room -= usize::from(wanted);
+        }
+    }
+}
+
+/// Asks for further tasks of the run on this worker's own queue.
+fn sticky_attributes(inner: &Inner) -> Option<StickyExecutionAttributes> {
+    let name = inner.sticky.clone()?;
+    Some(StickyExecutionAttributes {
+        worker_task_queue: Some(TaskQueue {
+            name,
+            kind: TaskQueueKind::Sticky as i32,
+            normal_name: inner.task_queue.clone(),
+        }),
+        schedule_to_start_timeout: Some(prost_types::Duration {
+            seconds: STICKY_SECONDS,
+            nanos: 0,
+        }),
+    })
 }
 
 /// Tells the server that a task failed, but for repeated ones: their growing time-out is the pause

@@ -255,9 +255,18 @@ impl Drop for WorkflowThreads {
     }
 }
 
+/// A run that is kept.
+struct Kept {
+    run: Run,
+    /// The turn in which it was used last.
+    used: u64,
+    /// A task of it is under way.
+    busy: bool,
+}
+
 /// The runs of one thread, the last used kept longest.
 struct Cache {
-    runs: HashMap<String, (Run, u64)>,
+    runs: HashMap<String, Kept>,
     turn: u64,
     max: usize,
     cached: Arc<AtomicUsize>,
@@ -268,15 +277,18 @@ impl Cache {
     fn get(&mut self, run_id: &str) -> Option<&mut Run> {
         self.turn += 1;
         let turn = self.turn;
-        let (run, used) = self.runs.get_mut(run_id)?;
-        *used = turn;
-        Some(run)
+        let kept = self.runs.get_mut(run_id)?;
+        kept.used = turn;
+        kept.busy = true;
+        Some(&mut kept.run)
     }
 
     fn insert(&mut self, run_id: &str, run: Run) {
         self.remove(run_id);
         self.turn += 1;
-        self.runs.insert(run_id.to_string(), (run, self.turn));
+        let (used, busy) = (self.turn, true);
+        self.runs
+            .insert(run_id.to_string(), Kept { run, used, busy });
         self.cached.fetch_add(1, Ordering::SeqCst);
     }
 
@@ -286,11 +298,19 @@ impl Cache {
         }
     }
 
-    /// Forgets the runs that were not used for longest. Those with a task under way come last, since
-    /// they were used last.
+    /// The task of a run has its answer.
+    fn rest(&mut self, run_id: &str) {
+        if let Some(kept) = self.runs.get_mut(run_id) {
+            kept.busy = false;
+        }
+        self.shrink();
+    }
+
+    /// Forgets the runs that were not used for longest, but for those whose task is under way.
     fn shrink(&mut self) {
         while self.runs.len() > self.max {
-            let oldest = self.runs.iter().min_by_key(|(_, (_, used))| *used);
+            let idle = self.runs.iter().filter(|(_, kept)| !kept.busy);
+            let oldest = idle.min_by_key(|(_, kept)| kept.used);
             let Some(run_id) = oldest.map(|(run_id, _)| run_id.clone()) else {
                 return;
             };
@@ -353,7 +373,6 @@ fn step(cache: &mut Cache, run_id: &str, work: Work) -> Done {
             if whole {
                 let pulse = Arc::clone(&cache.pulse);
                 cache.insert(run_id, Run::new(workflow, *setup).with_pulse(pulse));
-                cache.shrink();
             }
             match cache.get(run_id) {
                 None => return Done::Missing,
@@ -373,12 +392,15 @@ fn step(cache: &mut Cache, run_id: &str, work: Work) -> Done {
             Some(run) => {
                 let waits = run.waits_for_local_activities();
                 let completed = run.complete(&task);
+                if !waits {
+                    cache.rest(run_id);
+                }
                 completed.map(|completion| Done::Completed(Box::new(completion), waits))
             }
         },
         Work::Rewind { last_event_id } => {
-            if let Some(run) = cache.get(run_id) {
-                run.set_last_event_id(last_event_id);
+            if let Some(kept) = cache.runs.get_mut(run_id) {
+                kept.run.set_last_event_id(last_event_id);
             }
             Ok(Done::Nothing)
         }

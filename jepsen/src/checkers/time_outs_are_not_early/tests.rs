@@ -57,7 +57,6 @@ fn a_run_and_a_workflow_task_that_time_out_early_are_found() {
             scheduled_event_id: 2,
             started_event_id: 3,
             timeout_type: TimeoutType::StartToClose.into(),
-            ..Default::default()
         };
         add(&mut run, Event::WorkflowTaskTimedOutEventAttributes(timed_out));
         add(&mut run, Event::WorkflowExecutionTimedOutEventAttributes(Default::default()));

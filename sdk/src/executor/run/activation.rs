@@ -85,21 +85,21 @@ impl Run {
                 .front()
                 .is_some_and(|update| update.after < event.event_id)
             {
-                messages_first.extend(updates.pop_front().map(Inbound::Update));
+                messages_first.extend(updates.pop_front().map(Box::new).map(Inbound::Update));
             }
             match event.event_type() {
                 EventType::WorkflowExecutionSignaled => {
-                    messages_first.push(Inbound::Signal(event));
+                    messages_first.push(Inbound::Signal(Box::new(event)));
                 }
                 _ => rest.push(event),
             }
         }
-        messages_first.extend(updates.into_iter().map(Inbound::Update));
+        messages_first.extend(updates.into_iter().map(Box::new).map(Inbound::Update));
         if !messages_first.is_empty() {
             for inbound in messages_first {
                 match inbound {
                     Inbound::Signal(event) => self.signal(&event)?,
-                    Inbound::Update(update) => self.update(update)?,
+                    Inbound::Update(update) => self.update(*update)?,
                 }
             }
             self.run_until_blocked()?;
@@ -233,6 +233,7 @@ impl Run {
         let Some(context) = &self.context else {
             return;
         };
+        let _polling = self.tasks.enter();
         let marker = local::marker(&found.request, &end, &context.data);
         context.issue(None, Attributes::RecordMarkerCommandAttributes(marker));
         let mut state = context.state.borrow_mut();
@@ -383,8 +384,8 @@ impl Run {
 
 /// What comes before everything else in a task.
 enum Inbound {
-    Signal(HistoryEvent),
-    Update(UpdateRequest),
+    Signal(Box<HistoryEvent>),
+    Update(Box<UpdateRequest>),
 }
 
 /// The last command of a run that did not complete.

@@ -62,6 +62,7 @@ impl Run {
     }
 
     /// Tells code of one event.
+    #[expect(clippy::too_many_lines, reason = "one match")]
     pub(super) fn resolve(&mut self, event: &HistoryEvent) {
         match event.attributes.as_ref() {
             Some(Event::WorkflowExecutionCancelRequestedEventAttributes(found)) => {

@@ -188,6 +188,7 @@ impl Nemesis {
                 // What was to come does not come: the machine is started afresh.
                 self.sick.remove(&id);
                 let crashed = self.cluster.crash(id, CrashLoss::Nothing).await;
+                self.watched.ends(id);
                 self.down.push((Instant::now(), crashed));
             }
         }

@@ -26,6 +26,7 @@ pub use info::Info;
 pub use scope::{CancelHandle, canceled, cancellable, is_canceled, shielded, spawn, timeout};
 
 use crate::converter::{Arguments, Value};
+use crate::duration::to_wire;
 use crate::executor::context::Context;
 use crate::executor::operation::Kind;
 use crate::executor::patch;
@@ -44,13 +45,6 @@ use steadfast_proto::temporal::common::v1::{
 };
 use steadfast_proto::temporal::taskqueue::v1::TaskQueue;
 use waiting::{WaitCondition, Waiting};
-
-pub(crate) fn span(span: Duration) -> prost_types::Duration {
-    prost_types::Duration {
-        seconds: i64::try_from(span.as_secs()).unwrap_or(i64::MAX),
-        nanos: i32::try_from(span.subsec_nanos()).unwrap_or_default(),
-    }
-}
 
 /// Reads a result; `()` is read from nothing.
 pub(crate) fn decode<O: Value>(payloads: Vec<Payload>) -> Result<O> {
@@ -71,7 +65,7 @@ fn start_timer(after: Duration, summary: Option<String>) -> Waiting {
     if let Ok(id) = begun {
         let attributes = StartTimerCommandAttributes {
             timer_id,
-            start_to_fire_timeout: Some(span(after)),
+            start_to_fire_timeout: Some(to_wire(after)),
         };
         let summary = summary.and_then(|text| context.converter.to_payload(&text).ok());
         let attributes = Attributes::StartTimerCommandAttributes(attributes);
@@ -290,7 +284,7 @@ pub fn continue_as_new_with<O, I: Arguments>(input: I, options: ContinueAsNewOpt
     let payloads = input.to_payloads(&context.converter)?;
     let state = context.state.borrow();
     let info = &state.info;
-    let limit = |limit: Duration| (!limit.is_zero()).then(|| span(limit));
+    let limit = |limit: Duration| (!limit.is_zero()).then(|| to_wire(limit));
     let memo = (!info.memo.is_empty()).then(|| Memo {
         fields: info.memo.clone(),
     });

@@ -424,8 +424,7 @@ impl Run {
     }
 
     fn now_of(event: &HistoryEvent) -> SystemTime {
-        let time = event.event_time.unwrap_or_default();
-        SystemTime::try_from(time).unwrap_or(SystemTime::UNIX_EPOCH)
+        crate::duration::time_or_epoch(event.event_time)
     }
 }
 

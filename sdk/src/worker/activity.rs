@@ -2,6 +2,7 @@
 
 use crate::client::{Client, may_retry};
 use crate::converter::{Arguments, Value};
+use crate::duration::{or_zero, time_or_epoch};
 use crate::failure::{Failure, FailureKind, Result};
 use crate::worker::registry::AnyActivity;
 use prost::bytes::Bytes;
@@ -192,14 +193,6 @@ impl ActivityContext {
     }
 }
 
-fn span(found: Option<prost_types::Duration>) -> Duration {
-    Duration::try_from(found.unwrap_or_default()).unwrap_or_default()
-}
-
-fn time(found: Option<prost_types::Timestamp>) -> SystemTime {
-    SystemTime::try_from(found.unwrap_or_default()).unwrap_or(SystemTime::UNIX_EPOCH)
-}
-
 pub(crate) fn info_of(task: &wire::PollActivityTaskQueueResponse) -> ActivityInfo {
     ActivityInfo {
         namespace: task.workflow_namespace.clone(),
@@ -208,11 +201,11 @@ pub(crate) fn info_of(task: &wire::PollActivityTaskQueueResponse) -> ActivityInf
         activity_id: task.activity_id.clone(),
         activity_type: task.activity_type.clone().unwrap_or_default().name,
         attempt: task.attempt,
-        scheduled_time: time(task.scheduled_time),
-        started_time: time(task.started_time),
-        schedule_to_close_timeout: span(task.schedule_to_close_timeout),
-        start_to_close_timeout: span(task.start_to_close_timeout),
-        heartbeat_timeout: span(task.heartbeat_timeout),
+        scheduled_time: time_or_epoch(task.scheduled_time),
+        started_time: time_or_epoch(task.started_time),
+        schedule_to_close_timeout: or_zero(task.schedule_to_close_timeout),
+        start_to_close_timeout: or_zero(task.start_to_close_timeout),
+        heartbeat_timeout: or_zero(task.heartbeat_timeout),
         heartbeat_details: task.heartbeat_details.clone().unwrap_or_default().payloads,
         retry_policy: task.retry_policy.clone(),
         priority: task.priority.clone(),

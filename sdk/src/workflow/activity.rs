@@ -2,11 +2,12 @@
 
 use crate::converter::{Arguments, Value};
 use crate::definition::Activity;
+use crate::duration::to_wire;
 use crate::executor::context::Context;
 use crate::executor::local::LocalActivityRequest;
 use crate::executor::operation::{CancellationType, Kind};
 use crate::failure::Result;
-use crate::workflow::{decode, span, waiting::Waiting};
+use crate::workflow::{decode, waiting::Waiting};
 use std::future::Future;
 use std::marker::PhantomData;
 use std::pin::Pin;
@@ -201,10 +202,10 @@ impl<I: Arguments, O: Value> ActivityCall<I, O> {
                 }),
                 header: None,
                 input: some(payloads),
-                schedule_to_close_timeout: options.schedule_to_close_timeout.map(span),
-                schedule_to_start_timeout: options.schedule_to_start_timeout.map(span),
-                start_to_close_timeout: options.start_to_close_timeout.map(span),
-                heartbeat_timeout: options.heartbeat_timeout.map(span),
+                schedule_to_close_timeout: options.schedule_to_close_timeout.map(to_wire),
+                schedule_to_start_timeout: options.schedule_to_start_timeout.map(to_wire),
+                start_to_close_timeout: options.start_to_close_timeout.map(to_wire),
+                heartbeat_timeout: options.heartbeat_timeout.map(to_wire),
                 retry_policy: options.retry_policy.clone(),
                 request_eager_execution: !options.disable_eager_execution,
                 priority: options.priority.clone(),

@@ -2,11 +2,12 @@
 
 use crate::converter::{Arguments, Value};
 use crate::definition::{Signal, Workflow};
+use crate::duration::to_wire;
 use crate::executor::context::Context;
 use crate::executor::operation::{Child, ChildCancellationType, Kind, OperationId};
 use crate::failure::Result;
 use crate::workflow::activity::some;
-use crate::workflow::{decode, span, uuid4, waiting::Waiting};
+use crate::workflow::{decode, uuid4, waiting::Waiting};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::marker::PhantomData;
@@ -252,9 +253,9 @@ impl<W, I: Arguments, O: Value> ChildCall<W, I, O> {
                 ..Default::default()
             }),
             input: some(payloads),
-            workflow_execution_timeout: options.execution_timeout.map(span),
-            workflow_run_timeout: options.run_timeout.map(span),
-            workflow_task_timeout: options.task_timeout.map(span),
+            workflow_execution_timeout: options.execution_timeout.map(to_wire),
+            workflow_run_timeout: options.run_timeout.map(to_wire),
+            workflow_task_timeout: options.task_timeout.map(to_wire),
             parent_close_policy: options.parent_close_policy as i32,
             workflow_id_reuse_policy: options.id_reuse_policy as i32,
             retry_policy: options.retry_policy.clone(),

@@ -1,5 +1,6 @@
 //! What a workflow can know of itself.
 
+use crate::duration::{or_zero, time_or_epoch};
 use crate::executor::Setup;
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
@@ -67,11 +68,6 @@ pub struct Info {
     pub suggests_continue_as_new: bool,
 }
 
-fn span(found: Option<prost_types::Duration>) -> Duration {
-    let found = found.unwrap_or_default();
-    Duration::try_from(found).unwrap_or_default()
-}
-
 impl Info {
     /// From the first event of a history.
     pub(crate) fn of_started(setup: &Setup, event: &HistoryEvent) -> Self {
@@ -85,7 +81,6 @@ impl Info {
         };
         let some = |text: String| (!text.is_empty()).then_some(text);
         let queue = found.task_queue.unwrap_or_default().name;
-        let start_time = SystemTime::try_from(event.event_time.unwrap_or_default());
         Self {
             namespace: setup.namespace.clone(),
             workflow_id: or(&setup.workflow_id, found.workflow_id),
@@ -97,12 +92,12 @@ impl Info {
             task_queue: or(&queue, setup.task_queue.clone()),
             attempt: found.attempt,
             cron_schedule: found.cron_schedule,
-            start_time: start_time.unwrap_or(SystemTime::UNIX_EPOCH),
+            start_time: time_or_epoch(event.event_time),
             parent: found.parent_workflow_execution,
             root: found.root_workflow_execution,
-            execution_timeout: span(found.workflow_execution_timeout),
-            run_timeout: span(found.workflow_run_timeout),
-            task_timeout: span(found.workflow_task_timeout),
+            execution_timeout: or_zero(found.workflow_execution_timeout),
+            run_timeout: or_zero(found.workflow_run_timeout),
+            task_timeout: or_zero(found.workflow_task_timeout),
             retry_policy: found.retry_policy,
             memo: found.memo.unwrap_or_default().fields,
             search_attributes: found.search_attributes.unwrap_or_default(),

@@ -2,8 +2,9 @@
 //!
 //! sled's `flush` is not durable and its open can panic, so an index is believed only within one
 //! boot of the machine (a marker holds the boot id, fsynced before the first open) or after it was
-//! closed (then its files were fsynced and the marker says so until the next open), and only if it
-//! opens; otherwise it is thrown away and fed again from the files.
+//! closed (then its files were fsynced and the marker says so until the next open), only if the
+//! kernel lost none of its writes since, and only if it opens; otherwise it is thrown away and fed
+//! again from the files.
 
 use super::fault::IndexError;
 use super::index::{Index, IndexChange, IndexFactory};
@@ -15,17 +16,30 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 const MARKER: &str = "boot-id";
 const DATABASE: &str = "sled";
 /// In the marker of an index that was closed in order: no boot id.
 const CLEAN: &str = "clean";
+/// sled's threads outlive its last handle by the jobs they have begun, and hold the lock till then.
+const LOCK_WAIT: Duration = Duration::from_secs(10);
+const LOCK_RETRY: Duration = Duration::from_millis(5);
 
 /// Opens sled databases on the real file system.
 #[derive(Debug, Clone)]
 pub struct SledIndexFactory {
     cache_bytes: u64,
     boot_id: String,
+    lock_wait: Duration,
+}
+
+/// Why a database did not open.
+enum OpenError {
+    /// Somebody has it open: it is as good as it was.
+    InUse(String),
+    /// It is worth nothing.
+    Broken(String),
 }
 
 impl SledIndexFactory {
@@ -43,7 +57,15 @@ impl SledIndexFactory {
         Self {
             cache_bytes,
             boot_id: boot_id.to_owned(),
+            lock_wait: LOCK_WAIT,
         }
+    }
+
+    /// Waits so long for the one who has the database open (10 s unless told), then `open` fails.
+    #[must_use]
+    pub fn with_lock_wait(mut self, lock_wait: Duration) -> Self {
+        self.lock_wait = lock_wait;
+        self
     }
 
     fn trusted(&self, dir: &Path) -> bool {
@@ -53,27 +75,57 @@ impl SledIndexFactory {
         })
     }
 
-    fn open_database(&self, dir: &Path) -> Result<Arc<dyn Index>, IndexError> {
+    /// Opens the database, or makes it, when nobody has it open any more.
+    fn open_database(&self, dir: &Path) -> Result<Arc<dyn Index>, OpenError> {
         let path = dir.join(DATABASE);
-        remove_unfinished_snapshots(&path)
-            .map_err(store("remove an unfinished snapshot of the index"))?;
         let config = sled::Config::new()
             .path(&path)
             .cache_capacity(self.cache_bytes)
             .flush_every_ms(Some(500));
-        // A damaged database can panic inside open.
-        match catch_unwind(AssertUnwindSafe(|| config.open())) {
-            Ok(Ok(database)) => Ok(Arc::new(SledIndex {
-                database,
-                closed: Closed {
-                    dir: dir.to_path_buf(),
-                    broken: AtomicBool::new(false),
-                },
-            })),
-            Ok(Err(error)) => Err(IndexError::Store(error.to_string())),
-            Err(_) => Err(IndexError::Store("opening it panicked".to_owned())),
+        let until = Instant::now() + self.lock_wait;
+        loop {
+            // A damaged database can panic inside open.
+            match catch_unwind(AssertUnwindSafe(|| config.open())) {
+                Ok(Ok(database)) => {
+                    return Ok(Arc::new(SledIndex {
+                        database,
+                        closed: Closed {
+                            dir: dir.to_path_buf(),
+                            broken: AtomicBool::new(false),
+                        },
+                    }));
+                }
+                Ok(Err(error)) if is_locked(&error) => {
+                    if Instant::now() >= until {
+                        return Err(OpenError::InUse(error.to_string()));
+                    }
+                    std::thread::sleep(LOCK_RETRY);
+                }
+                Ok(Err(error)) => return Err(OpenError::Broken(error.to_string())),
+                Err(_) => return Err(OpenError::Broken("opening it panicked".to_owned())),
+            }
         }
     }
+
+    /// Opens a database that another run of this program, or of the machine, has left.
+    fn reopen_database(&self, dir: &Path) -> Result<Arc<dyn Index>, OpenError> {
+        let path = dir.join(DATABASE);
+        remove_unfinished_snapshots(&path)
+            .map_err(|error| OpenError::Broken(format!("cannot remove a snapshot: {error}")))?;
+        // sled does not fsync: that the kernel gave up a write is told to the next one who does.
+        match sync_all(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(OpenError::Broken(format!("writes were lost: {error}")));
+            }
+            Ok(()) | Err(_) => {}
+        }
+        self.open_database(dir)
+    }
+}
+
+/// sled has no kind of error for a lock that another one holds.
+fn is_locked(error: &sled::Error) -> bool {
+    matches!(error, sled::Error::Io(error) if error.to_string().starts_with("could not acquire lock"))
 }
 
 impl IndexFactory for SledIndexFactory {
@@ -81,17 +133,20 @@ impl IndexFactory for SledIndexFactory {
         if self.trusted(dir) {
             // No longer clean from here on.
             write_marker(dir, &self.boot_id).map_err(store("mark the index as in use"))?;
-            match self.open_database(dir) {
+            match self.reopen_database(dir) {
                 Ok(index) => return Ok(index),
-                Err(error) => {
-                    tracing::warn!(%error, "the index does not open: it is rebuilt from the state files")
+                Err(OpenError::InUse(error)) => return Err(IndexError::Store(error)),
+                Err(OpenError::Broken(error)) => {
+                    tracing::warn!(%error, "the index does not open: it is rebuilt from the state files");
                 }
             }
         }
         self.discard(dir)?;
         fs::create_dir_all(dir).map_err(store("make the index"))?;
         write_marker(dir, &self.boot_id).map_err(store("mark the index as in use"))?;
-        self.open_database(dir)
+        self.open_database(dir).map_err(|error| match error {
+            OpenError::InUse(error) | OpenError::Broken(error) => IndexError::Store(error),
+        })
     }
 
     fn discard(&self, dir: &Path) -> Result<(), IndexError> {

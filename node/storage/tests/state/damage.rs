@@ -6,6 +6,7 @@ use std::fs;
 use std::ops::Bound;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 use steadfast_storage::disk::{CrashLoss, Disk};
 use steadfast_storage::state::{
     Index, IndexChange, IndexError, IndexFactory, MemoryIndexFactory, SledIndexFactory, StateError,
@@ -174,6 +175,28 @@ fn sled_is_believed_within_one_boot_only_and_its_damage_is_survived() {
     assert_eq!(value(&second_boot), None, "after damage");
     fill(&second_boot);
     assert_eq!(value(&second_boot).as_deref(), Some(&b"value"[..]));
+}
+
+#[test]
+fn an_index_that_somebody_has_open_is_waited_for_and_never_thrown_away() {
+    let directory = tempfile::tempdir().unwrap();
+    let dir = directory.path().join("index-1");
+    let factory = SledIndexFactory::with_boot_id(1 << 20, "boot");
+    let index = factory.open(&dir).unwrap();
+    index
+        .apply_batch(vec![(b"key".to_vec(), Some(b"value".to_vec()))])
+        .unwrap();
+    let impatient = factory.clone().with_lock_wait(Duration::from_millis(50));
+    let refused = impatient.open(&dir).map(|_| ()).unwrap_err();
+    assert!(refused.to_string().contains("lock"), "{refused}");
+    let waiting = {
+        let (factory, dir) = (factory.clone(), dir.clone());
+        std::thread::spawn(move || factory.open(&dir).unwrap().get(b"key").unwrap())
+    };
+    std::thread::sleep(Duration::from_millis(100));
+    drop(index);
+    let found = waiting.join().unwrap();
+    assert_eq!(found.as_deref(), Some(&b"value"[..]));
 }
 
 fn copy_all(from: &Path, to: &Path) {

@@ -389,7 +389,7 @@ impl Shard {
 
     /// A claimed task whose worker is gone goes back. On any node; the leader hears of it.
     pub fn return_task(&self, token: TaskToken) {
-        self.core.return_task(token);
+        self.core.return_task(token, "its answer was not written");
     }
 
     /// A name for a new poll of this process.

@@ -64,17 +64,26 @@ impl Core {
         let mine = poll.boot == self.boot;
         match self.matching.assign(poll, task) {
             Some(Ok(())) => {}
-            Some(Err(())) if mine => self.return_task(token(task).clone()),
+            Some(Err(())) if mine => {
+                self.return_task(token(task).clone(), "its poll had left the line");
+            }
             None if mine && planted(Bug::EffectsBeforeCommit) => {}
             None if mine && !self.deliveries.deliver(poll, task) => {
-                self.return_task(token(task).clone());
+                self.return_task(token(task).clone(), "its forwarded poll had left");
             }
             Some(Err(())) | None => {}
         }
     }
 
     /// A claimed task whose worker is gone goes back, by this node or through the leader.
-    pub(super) fn return_task(&self, token: TaskToken) {
+    pub(super) fn return_task(&self, token: TaskToken, why: &'static str) {
+        tracing::debug!(
+            run = token.run_id,
+            scheduled_event_id = token.scheduled_event_id,
+            claim = token.claim,
+            why,
+            "a task goes back to its queue"
+        );
         self.telemetry.returned.add(1);
         if self.in_office() {
             self.propose_detached(Mutation::ReturnTask(token));

@@ -116,7 +116,8 @@ impl Drop for Registered<'_> {
         match self.answer.try_recv() {
             // Another node's poll is that node's business.
             Ok(Polled::Task(task)) if self.poll.boot == self.core.boot => {
-                self.core.return_task(token(&task).clone());
+                self.core
+                    .return_task(token(&task).clone(), "its call was dropped");
             }
             Ok(Polled::Query(query)) => {
                 // Refused only when leadership is lost: then the query ends, too.

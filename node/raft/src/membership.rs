@@ -2,9 +2,9 @@
 
 use crate::peer::{NodeId, Peer};
 use crate::types::{Raft, Types};
-use openraft::ChangeMembers;
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{ChangeMembershipError, ClientWriteError, InitializeError, RaftError};
+use openraft::{ChangeMembers, RaftMetrics};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use steadfast_proto::internal::raft::v1::join_result::Result as JoinResult;
@@ -14,6 +14,9 @@ use tokio::time::timeout;
 const CATCH_UP: Duration = Duration::from_secs(600);
 /// A learner within so many entries has caught up: less than half a second of work.
 pub(crate) const LAG_MAX: u64 = 4096;
+/// One round of catching up takes no longer, or the learner does not vote: entries can be large, and
+/// their number alone says little (Ongaro's dissertation, 4.2.1: an election time-out at the most).
+const ROUND: Duration = Duration::from_secs(1);
 
 /// Why the membership did not change (or may not have).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -156,13 +159,14 @@ pub(crate) async fn promote(raft: &Raft, id: NodeId) -> Result<(), MembershipErr
             "node {id} is not a member; start it with --join first"
         )));
     }
-    if let Some(behind) = behind(raft, id)
-        && behind > LAG_MAX
-        && !members.voters.contains(&id)
-    {
-        return Err(MembershipError::Refused(format!(
-            "node {id} has not caught up: it lacks {behind} entries; try again later"
-        )));
+    if !members.voters.contains(&id) {
+        let enough = behind(raft, id).is_none_or(|behind| behind <= LAG_MAX);
+        if !enough || timeout(ROUND, catches_up(raft, id)).await.is_err() {
+            let behind = behind(raft, id).unwrap_or_default();
+            return Err(MembershipError::Refused(format!(
+                "node {id} has not caught up: it lacks {behind} entries; try again later"
+            )));
+        }
     }
     change(raft, ChangeMembers::AddVoterIds(BTreeSet::from([id]))).await
 }
@@ -207,6 +211,25 @@ fn behind(raft: &Raft, id: NodeId) -> Option<u64> {
     let matched = metrics.replication.as_ref()?.get(&id)?;
     let matched = matched.as_ref().map_or(0, |id| id.index());
     Some(metrics.last_log_index.unwrap_or(0).saturating_sub(matched))
+}
+
+/// Waits until a learner has all that is in the log now; not at all where this node does not lead.
+async fn catches_up(raft: &Raft, id: NodeId) {
+    let mut metrics = raft.metrics();
+    let goal = metrics.borrow_watched().last_log_index;
+    let has_it = |metrics: &RaftMetrics<Types>| {
+        let replication = metrics.replication.as_ref();
+        replication.is_none_or(|peers| {
+            let matched = peers.get(&id).and_then(Option::as_ref);
+            matched.map(|matched| matched.index()) >= goal
+        })
+    };
+    while !has_it(&metrics.borrow_watched()) {
+        // Raft has ended: the change will say so.
+        if metrics.changed().await.is_err() {
+            return;
+        }
+    }
 }
 
 async fn change(raft: &Raft, change: ChangeMembers<NodeId, Peer>) -> Result<(), MembershipError> {

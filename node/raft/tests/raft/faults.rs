@@ -7,7 +7,7 @@ use bytes::Bytes;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use steadfast_raft::ProposeError;
+use steadfast_raft::{MembershipError, ProposeError};
 use steadfast_storage::disk::{CrashLoss, SimulatedDisk};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -62,6 +62,33 @@ async fn a_node_that_was_cut_off_does_not_disturb_the_leader() {
     away.applied(index).await;
     assert_eq!(first.node.leadership().borrow().term, term);
     assert!(first.node.leadership().borrow().is_leader);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_learner_that_lacks_a_few_entries_for_long_does_not_vote() {
+    let mut memory = Memory::three(6, |_| {}).await;
+    memory
+        .start(4, SimulatedDisk::new(), Shared::default())
+        .await;
+    let first = memory.leader(None).await;
+    first.node.add_learner(4, Memory::peer(4)).await.unwrap();
+    memory.isolate(4);
+    first
+        .node
+        .propose(b"large, were it for real")
+        .await
+        .unwrap();
+    let refused = first.node.promote(4).await;
+    assert!(
+        matches!(&refused, Err(MembershipError::Refused(why)) if why.contains("has not caught up")),
+        "{refused:?}"
+    );
+    assert_eq!(first.node.members().voters.len(), 3);
+    memory.network.heal();
+    eventually("it may vote", async || {
+        first.node.promote(4).await.is_ok().then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(start_paused = true)]

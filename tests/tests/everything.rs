@@ -7,7 +7,8 @@
 use std::process::Command;
 use std::time::Duration;
 use steadfast_tests::client::Client;
-use steadfast_tests::cluster::{Cluster, binary, free_ports};
+use steadfast_tests::cluster::Cluster;
+use steadfast_tests::front_door::FrontDoor;
 use steadfast_tests::program::Program;
 use steadfast_tests::{Error, sdk};
 use tokio::sync::Mutex;
@@ -37,8 +38,10 @@ async fn the_typescript_sdk_uses_everything_while_leaders_die() -> Result<(), Er
 async fn play(mut command: Command) -> Result<(), Error> {
     let _alone = ONE_AT_A_TIME.lock().await;
     let mut cluster = Cluster::start(3).await?;
-    let (_door, address) = front_door(&cluster).await?;
-    command.env("ADDRESS", address).env("TASK_QUEUE", QUEUE);
+    let door = FrontDoor::open(&cluster).await?;
+    command
+        .env("ADDRESS", &door.address)
+        .env("TASK_QUEUE", QUEUE);
     let mut program = Program::start("everything", &mut command)?;
     program
         .wait_for_line("READY", Duration::from_secs(60))
@@ -78,21 +81,6 @@ fn seconds() -> Result<u64, Error> {
     };
     text.parse()
         .map_err(|error| Error::Program(format!("EVERYTHING_SECONDS={text}: {error}")))
-}
-
-/// One address, as the official SDKs know only one.
-async fn front_door(cluster: &Cluster) -> Result<(Program, String), Error> {
-    let address = format!("127.0.0.1:{}", free_ports(1)?[0]);
-    let mut command = Command::new(binary()?);
-    command.args(["proxy", "--listen", &address]);
-    for id in cluster.ids() {
-        let node = cluster.addresses(id);
-        command.args(["--node", &format!("{}={}", node.grpc, node.http)]);
-    }
-    let mut door = Program::start("front door", &mut command)?;
-    door.wait_for_line("steadfast proxy:", Duration::from_secs(10))
-        .await?;
-    Ok((door, address))
 }
 
 /// Kills the leader every 5 s; each node serves again before the next one dies.

@@ -18,6 +18,7 @@ macro_rules! checkers {
 
 checkers! {
     committed_logs_agree,
+    starts_keep_what_was_synced,
     replicas_are_the_same,
     the_state_is_sound,
     nodes_never_go_back,

@@ -1,6 +1,6 @@
 //! What a simulation leaves for the checkers.
 
-use crate::log_story::Logs;
+use crate::log_story::{Logs, Shortened};
 use crate::operation::{Answer, Asked, Journal, Operation, Outcome};
 use crate::simulation::Met;
 use prost::Message;
@@ -123,6 +123,8 @@ pub struct Evidence {
     pub observations: Vec<Observation>,
     /// The committed entries of all nodes' logs, as their files have them.
     pub logs: Logs,
+    /// Logs that a start made shorter than they had been.
+    pub shortened: Vec<Shortened>,
     /// What the engine itself finds wrong in a replica's state, by node.
     pub unsound: Vec<(u64, String)>,
     /// Where each run is in `runs`; made when first asked for.

@@ -25,6 +25,20 @@ pub type Committed = (u64, u64, u64);
 /// are the same there is one entry to an index.
 pub type Logs = BTreeMap<u64, BTreeMap<Committed, BTreeSet<u64>>>;
 
+/// A place in the files of a log: segment and offset.
+pub type Place = (u32, u64);
+
+/// A node started, and its log ended before a place up to which it had been synced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shortened {
+    /// Which node.
+    pub node: u64,
+    /// Up to here it had been synced.
+    pub synced: Place,
+    /// Here it ended.
+    pub end: Place,
+}
+
 /// Bytes of the segment of a number, from an offset, at most so many; `None` when there is no such
 /// segment.
 pub type Bytes<'a> = &'a dyn Fn(u32, u64, usize) -> Option<Vec<u8>>;
@@ -77,6 +91,8 @@ pub fn proven_synced(bytes: Bytes<'_>, segment: u32) -> u64 {
 pub struct LogStory {
     segment: u32,
     at: u64,
+    /// Up to here the records say that all was synced.
+    synced: Place,
     /// By index: entries that are held, committed or not.
     held: BTreeMap<u64, Committed>,
 }
@@ -88,6 +104,7 @@ impl LogStory {
         LogStory {
             segment: oldest,
             at: MAGIC_BYTES,
+            synced: (oldest, 0),
             held: BTreeMap::new(),
         }
     }
@@ -98,11 +115,27 @@ impl LogStory {
         self.segment
     }
 
+    /// Where it ends.
+    #[must_use]
+    pub fn end(&self) -> Place {
+        (self.segment, self.at)
+    }
+
+    /// Up to where its records say that it was synced. (A new segment says nothing at first: it may
+    /// itself be lost.)
+    #[must_use]
+    pub fn synced(&self) -> Place {
+        self.synced
+    }
+
     /// Reads what is new, and adds what a node's log says is committed.
     pub fn read(&mut self, node: u64, bytes: Bytes<'_>, logs: &mut Logs) {
         loop {
             while let Some(record) = record(bytes, self.segment, self.at) {
                 self.at = record.end;
+                if record.synced > 0 {
+                    self.synced = (self.segment, record.synced);
+                }
                 self.take(node, &record, logs);
             }
             if bytes(self.segment + 1, 0, 0).is_none() {

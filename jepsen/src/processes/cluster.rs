@@ -16,6 +16,8 @@ use tokio::time::{sleep, timeout};
 
 /// A node that is healthy serves within this, on a slow machine.
 pub(super) const READY: Duration = Duration::from_secs(60);
+/// The membership changes within this; a new node may have a gigabyte to copy first.
+const CHANGED: Duration = Duration::from_secs(240);
 const LOOK: Duration = Duration::from_millis(100);
 /// What a node says that does not go on with the files it has.
 pub(super) const REFUSES: &str = "remove this node from the cluster";
@@ -246,7 +248,7 @@ impl Cluster {
 
     /// Asks the leader for a change until it is made.
     pub(super) async fn change(&self, change: Change) -> Result<(), Violation> {
-        let until = Instant::now() + READY;
+        let until = Instant::now() + CHANGED;
         let mut last = "no leader".to_owned();
         while Instant::now() < until {
             if let Some(at) = self.leader()

@@ -14,7 +14,7 @@ mod upgrade;
 use super::swarm::{Fault, Swarm};
 use super::{Cluster, Crashed, Met, Situation, Trace};
 use crate::evidence::{Observation, Violation};
-use crate::log_story::Logs;
+use crate::log_story::{Logs, Shortened};
 use members::Changing;
 use rand::Rng;
 use rand::seq::IndexedRandom;
@@ -91,6 +91,8 @@ pub struct Nemesis {
     pub observations: Vec<Observation>,
     /// The committed entries of all nodes' logs.
     pub logs: Logs,
+    /// Logs that a start made shorter than they had been.
+    pub shortened: Vec<Shortened>,
     watched: observe::Watched,
 }
 
@@ -123,6 +125,7 @@ impl Nemesis {
             leaders_clock: None,
             observations: Vec::new(),
             logs: Logs::new(),
+            shortened: Vec::new(),
             watched: observe::Watched::default(),
         }
     }

@@ -165,6 +165,7 @@ async fn story(
     evidence.situations = nemesis.met.clone();
     evidence.observations = std::mem::take(&mut nemesis.observations);
     evidence.logs = nemesis.logs.clone();
+    evidence.shortened.clone_from(&nemesis.shortened);
     let told = match told {
         Ok(()) => final_state::read(&mut nemesis, &caller, evidence).await,
         Err(violation) if violation.checker == WORK_ENDS => {

@@ -2,7 +2,7 @@
 
 use super::{Nemesis, Situation};
 use crate::evidence::Observation;
-use crate::log_story::LogStory;
+use crate::log_story::{LogStory, Place};
 use std::collections::BTreeMap;
 use steadfast_engine::Tables;
 use steadfast_engine::tables::keys::{due_prefix, due_time, prefix_end};
@@ -18,6 +18,8 @@ pub(super) struct Watched {
     counted: BTreeMap<u64, [u64; 3]>,
     /// Logs, as far as they were read in this life.
     logs: BTreeMap<u64, Option<LogStory>>,
+    /// Up to where each node's log was synced when it was read last, in any life.
+    pub(super) synced: BTreeMap<u64, Place>,
     two_leaders: bool,
     joint: bool,
     late: bool,

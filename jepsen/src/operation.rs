@@ -127,6 +127,17 @@ pub enum Asked {
     },
 }
 
+impl Asked {
+    /// The name of a signal that was sent on its own.
+    #[must_use]
+    pub fn signal(&self) -> Option<&str> {
+        let Asked::Signal { signal, .. } = self else {
+            return None;
+        };
+        Some(signal)
+    }
+}
+
 /// What came of it.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub enum Outcome {

@@ -12,6 +12,7 @@ pub use error::{BoxError, ConversionError};
 pub use format::{Encodable, PayloadConverter, Place};
 pub use prost_reflect::DescriptorPool;
 pub use proto::Proto;
+pub(crate) use proto::temporal_message;
 
 use bytes::Bytes;
 use format::Slot;

@@ -7,6 +7,8 @@ mod definition;
 mod duration;
 pub mod executor;
 pub mod failure;
+mod history;
+mod replayer;
 mod retry_policy;
 mod search_attributes;
 pub mod worker;
@@ -18,6 +20,8 @@ pub use client::{
 pub use converter::{Args, DataConverter, Proto, RawPayload};
 pub use definition::{Activity, Query, Signal, Update, Workflow};
 pub use failure::{Failure, FailureKind, Result};
+pub use history::{History, HistoryError};
+pub use replayer::{ReplayError, Replayer};
 pub use retry_policy::RetryPolicy;
 pub use search_attributes::{SearchAttribute, SearchAttributes};
 pub use steadfast_sdk_macros::{activities, activity, workflow};

@@ -6,10 +6,11 @@
 #[path = "sdk_worker/order.rs"]
 mod order;
 
-use order::{GREET, Greeting, Holiday, Order, Payments, Waits, greet};
+use order::{Changed, GREET, Greeting, Holiday, Order, Payments, Stuck, Waits, greet};
 use std::time::Duration;
+use steadfast_proto::temporal::enums::v1::EventType;
 use steadfast_sdk::worker::{ShutdownHandle, WorkerError, WorkerOptions};
-use steadfast_sdk::{Client, StartOptions, Worker};
+use steadfast_sdk::{Client, History, ReplayError, Replayer, StartOptions, Worker};
 use steadfast_tests::cluster::Cluster;
 use tokio::task::JoinHandle;
 
@@ -180,4 +181,70 @@ async fn code_that_waits_for_another_future_is_told() {
     );
     waits.terminate("seen").await.unwrap();
     worker.end().await;
+}
+
+/// The history of an earlier run, as the command line downloads it; `UPDATE=1` writes it anew.
+const ORDER: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/tests/sdk_worker/histories/order.json"
+);
+
+fn replayer() -> Replayer {
+    let replayer = Replayer::new().workflow::<Greeting>();
+    replayer.workflow::<Order>().workflow::<Holiday>()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_history_is_replayed_to_its_end_and_in_parts() {
+    let cluster = Cluster::start(1).await.unwrap();
+    let client = client_of(&cluster, 1).await;
+    let worker = Running::start(&client, WorkerOptions::default());
+    an_order_ends_as_its_parts_say(&client).await;
+    worker.end().await;
+    let order = client.workflow_of(Order::RUN, "order");
+    let history = History::from_events(order.history().await.unwrap()).unwrap();
+    replayer().replay(&history).await.unwrap();
+    // As if it had been read while the workflow ran.
+    let (mut parts, mut halves) = (0, 0);
+    for (index, event) in history.events.iter().enumerate() {
+        let part = History::from_events(history.events[..=index].to_vec()).unwrap();
+        match event.event_type() {
+            EventType::WorkflowTaskScheduled | EventType::WorkflowTaskStarted => {
+                replayer().replay(&part).await.unwrap();
+                parts += 1;
+            }
+            // What the order asked for in this task comes behind it.
+            EventType::WorkflowTaskCompleted => {
+                halves += usize::from(replayer().replay(&part).await.is_err());
+            }
+            _ => {}
+        }
+    }
+    assert!(parts > 8 && halves > 2, "{parts} {halves}");
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(ORDER, history.to_json().unwrap()).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_history_of_before_is_replayed_and_a_change_of_the_code_is_told() {
+    let history = History::from_json(&std::fs::read_to_string(ORDER).unwrap()).unwrap();
+    replayer().replay(&history).await.unwrap();
+    let changed = Replayer::new().workflow::<Changed>().replay(&history).await;
+    let told = changed.unwrap_err();
+    assert!(matches!(told, ReplayError::Different(_)), "{told:?}");
+    let told = told.to_string();
+    for word in ["event 5", "activity", "timer"] {
+        assert!(told.to_lowercase().contains(word), "{told}");
+    }
+    let none = Replayer::new().workflow::<Greeting>();
+    let told = none.replay(&history).await.unwrap_err().to_string();
+    assert!(
+        told.contains("`Order`") && told.contains("known: "),
+        "{told}"
+    );
+    let mut stuck = history.clone();
+    stuck.events.truncate(3);
+    let told = Replayer::new().workflow::<Stuck>().replay(&stuck).await;
+    assert!(matches!(told, Err(ReplayError::Stuck)), "{told:?}");
 }

@@ -125,6 +125,11 @@ pub(super) fn from_payload<T: DeserializeOwned>(
     Ok(T::deserialize(Encoded(&message.encode_to_vec()))?)
 }
 
+/// One of Temporal's own messages.
+pub(crate) fn temporal_message(name: &str) -> Option<MessageDescriptor> {
+    TEMPORAL.get_message_by_name(name)
+}
+
 fn descriptor(name: &str, known: Option<&DescriptorPool>) -> Result<MessageDescriptor, BoxError> {
     known
         .and_then(|pool| pool.get_message_by_name(name))

@@ -419,6 +419,21 @@ impl Run {
         }
     }
 
+    /// The history is over, and code has done nothing that it does not tell of.
+    ///
+    /// # Errors
+    /// The first command that has no event.
+    pub fn is_replayed(&self) -> Result<(), TaskFailure> {
+        match self.unmatched.front() {
+            None => Ok(()),
+            Some(issued) => Err(TaskFailure::nondeterminism(format!(
+                "the code gives {}; the history ends before (event {})",
+                matching::of_command(issued),
+                self.last_event_id
+            ))),
+        }
+    }
+
     fn info_of(&self, event: &HistoryEvent) -> Info {
         Info::of_started(&self.setup, event)
     }

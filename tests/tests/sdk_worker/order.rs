@@ -134,3 +134,29 @@ pub(crate) async fn waits() -> Result<()> {
     std::future::pending::<()>().await;
     Ok(())
 }
+
+/// The code of [`Order`] after a change that its histories do not survive.
+#[derive(Default)]
+pub(crate) struct Changed;
+
+#[of_workflow(name = "Order")]
+impl Changed {
+    #[run]
+    pub(crate) async fn run(_: Shared<Self>, amount: u64) -> Result<u64> {
+        workflow::sleep(Duration::from_secs(1)).await?;
+        Ok(amount)
+    }
+}
+
+/// The code of [`Order`] after a worse one.
+#[derive(Default)]
+pub(crate) struct Stuck;
+
+#[of_workflow(name = "Order")]
+impl Stuck {
+    #[run]
+    pub(crate) async fn run(_: Shared<Self>, amount: u64) -> Result<u64> {
+        std::thread::sleep(Duration::from_secs(4));
+        Ok(amount)
+    }
+}

@@ -50,3 +50,9 @@ impl RetryPolicy {
         }
     }
 }
+
+impl From<RetryPolicy> for wire::RetryPolicy {
+    fn from(policy: RetryPolicy) -> Self {
+        policy.to_wire()
+    }
+}

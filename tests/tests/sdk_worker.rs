@@ -9,8 +9,9 @@ mod order;
 use order::{Changed, GREET, Greeting, Holiday, Order, Payments, Stuck, Waits, greet};
 use std::time::Duration;
 use steadfast_proto::temporal::enums::v1::EventType;
+use steadfast_proto::temporal::sdk::v1::{WorkflowInteractionDefinition, WorkflowMetadata};
 use steadfast_sdk::worker::{ShutdownHandle, WorkerError, WorkerOptions};
-use steadfast_sdk::{Client, History, ReplayError, Replayer, StartOptions, Worker};
+use steadfast_sdk::{Client, History, Proto, Query, ReplayError, Replayer, StartOptions, Worker};
 use steadfast_tests::cluster::Cluster;
 use tokio::task::JoinHandle;
 
@@ -144,6 +145,19 @@ async fn a_cancelled_workflow_undoes_what_it_did() {
     while trip.query(Holiday::BOOKED, ()).await.unwrap() == 0 {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+    let waits = trip.query(Query::named("__stack_trace"), ());
+    let waits: String = waits.await.unwrap();
+    assert_eq!(waits, "the workflow waits for\n  timer 1\n");
+    let metadata = trip.query(Query::named("__temporal_workflow_metadata"), ());
+    let Proto(metadata): Proto<WorkflowMetadata> = metadata.await.unwrap();
+    let definition = metadata.definition.unwrap();
+    let names = |list: &[WorkflowInteractionDefinition]| -> Vec<String> {
+        list.iter().map(|one| one.name.clone()).collect()
+    };
+    assert_eq!(definition.r#type, "Holiday");
+    assert_eq!(names(&definition.signal_definitions), ["book"]);
+    assert_eq!(names(&definition.query_definitions), ["booked"]);
+    assert!(definition.update_definitions.is_empty());
     trip.cancel().await.unwrap();
     let ended = trip.result().await.unwrap_err();
     assert!(

@@ -1,6 +1,7 @@
 //! One run of a workflow: its code, and how far it has come in its history.
 
 mod activation;
+mod builtin_query;
 mod query;
 mod resolve;
 mod update;

@@ -264,8 +264,22 @@ impl fmt::Debug for dyn AnyWorkflow {
     }
 }
 
+/// What a run can be told and asked.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct HandlerNames {
+    /// Names of its signals.
+    pub signals: Vec<&'static str>,
+    /// Names of its queries.
+    pub queries: Vec<&'static str>,
+    /// Names of its updates.
+    pub updates: Vec<&'static str>,
+}
+
 /// Handlers and state of one run.
 pub trait AnyHandlers {
+    /// The names of all handlers, in their order.
+    fn names(&self) -> HandlerNames;
+
     /// Signals or updates can change what the run waits for.
     fn takes_messages(&self) -> bool;
 
@@ -360,6 +374,14 @@ struct Bound<W> {
 }
 
 impl<W: 'static> AnyHandlers for Bound<W> {
+    fn names(&self) -> HandlerNames {
+        HandlerNames {
+            signals: self.handlers.signals.keys().copied().collect(),
+            queries: self.handlers.queries.keys().copied().collect(),
+            updates: self.handlers.updates.keys().copied().collect(),
+        }
+    }
+
     fn takes_messages(&self) -> bool {
         !self.handlers.signals.is_empty() || !self.handlers.updates.is_empty()
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 use steadfast_sdk::workflow::{self, Shared};
 use steadfast_sdk::{
-    ActivityContext, Failure, Result, activities, activity, workflow as of_workflow,
+    ActivityContext, Failure, Result, RetryPolicy, activities, activity, workflow as of_workflow,
 };
 
 #[activity]
@@ -103,6 +103,7 @@ impl Holiday {
         state.wait_until(|trip| trip.asked).await?;
         let booked = workflow::activity(Payments::CHARGE, 7)
             .start_to_close(Duration::from_secs(5))
+            .retry(RetryPolicy::attempts(3))
             .await?;
         state.write(|trip| trip.booked = booked);
         if let Err(canceled) = workflow::sleep(Duration::from_secs(3600)).await {

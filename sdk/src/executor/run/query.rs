@@ -3,7 +3,7 @@
 use super::{Run, TaskFailure};
 use crate::converter::DataConverter;
 use crate::failure::{Failure, Result};
-use steadfast_proto::temporal::common::v1::Payloads;
+use steadfast_proto::temporal::common::v1::{Payload, Payloads};
 use steadfast_proto::temporal::enums::v1::QueryResultType;
 use steadfast_proto::temporal::query::v1::{WorkflowQuery, WorkflowQueryResult};
 
@@ -19,6 +19,10 @@ impl Run {
             ));
         };
         let context = self.context()?;
+        if let Some(answer) = self.answer_of_builtin(&query.query_type) {
+            let result = answer.map(Some);
+            return Ok(told(result, &self.setup.data));
+        }
         let input = query.query_args.clone().unwrap_or_default().payloads;
         context.state.borrow_mut().read_only = Some("a query");
         let asked = self.guard(|_| handlers.query(&query.query_type, input, &context.converter));
@@ -27,16 +31,20 @@ impl Run {
             Ok(result) => result,
             Err(panicked) => Err(panicked.failure),
         };
-        Ok(match result {
-            Ok(payload) => WorkflowQueryResult {
-                result_type: QueryResultType::Answered as i32,
-                answer: Some(Payloads {
-                    payloads: payload.into_iter().collect(),
-                }),
-                ..Default::default()
-            },
-            Err(failure) => failed(&failure, &context.data),
-        })
+        Ok(told(result, &context.data))
+    }
+}
+
+fn told(result: Result<Option<Payload>>, converter: &DataConverter) -> WorkflowQueryResult {
+    match result {
+        Ok(payload) => WorkflowQueryResult {
+            result_type: QueryResultType::Answered as i32,
+            answer: Some(Payloads {
+                payloads: payload.into_iter().collect(),
+            }),
+            ..Default::default()
+        },
+        Err(failure) => failed(&failure, converter),
     }
 }
 

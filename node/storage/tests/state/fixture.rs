@@ -155,8 +155,14 @@ impl Rig {
     /// As after a restart of the process on this disk.
     pub(crate) fn reopen(self, disk: SimulatedDisk) -> Self {
         let Self {
-            factory, options, ..
+            factory,
+            options,
+            store,
+            keeper,
+            ..
         } = self;
+        // What is open is not opened again.
+        drop((store, keeper));
         Self::on(disk, factory, options)
     }
 

@@ -37,3 +37,8 @@ pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 pub mod hidden {
     pub use tokio;
 }
+
+/// The tour of the README, so that its code is compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Tour;

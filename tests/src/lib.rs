@@ -7,6 +7,7 @@
 pub mod client;
 pub mod cluster;
 pub mod command;
+pub mod everything;
 pub mod front_door;
 pub mod golden;
 pub mod payments;

@@ -8,8 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 use steadfast_tests::client::Client;
 use steadfast_tests::cluster::Cluster;
-use steadfast_tests::front_door::FrontDoor;
-use steadfast_tests::program::Program;
+use steadfast_tests::everything::{Everything, tell};
 use steadfast_tests::{Error, sdk};
 use tokio::sync::Mutex;
 
@@ -17,9 +16,6 @@ use tokio::sync::Mutex;
 const BETWEEN: Duration = Duration::from_secs(5);
 /// From a kill to the restart, as `dev` does it.
 const DOWN: Duration = Duration::from_secs(1);
-/// The programs give their workflows a minute to end, and then look at what their children came to.
-const END_LIMIT: Duration = Duration::from_secs(100);
-const QUEUE: &str = "everything";
 /// What a failed test shows of one run.
 const SHOWN_EVENTS: usize = 60;
 /// Two clusters and two SDKs at once are more than a small machine has.
@@ -38,41 +34,18 @@ async fn the_typescript_sdk_uses_everything_while_leaders_die() -> Result<(), Er
 async fn play(mut command: Command) -> Result<(), Error> {
     let _alone = ONE_AT_A_TIME.lock().await;
     let mut cluster = Cluster::start(3).await?;
-    let door = FrontDoor::open(&cluster).await?;
-    command
-        .env("ADDRESS", &door.address)
-        .env("TASK_QUEUE", QUEUE);
-    let mut program = Program::start("everything", &mut command)?;
-    program
-        .wait_for_line("READY", Duration::from_secs(60))
-        .await?;
+    let program = Everything::start(&cluster, &mut command).await?;
     let kills = kill_leaders(&mut cluster, seconds()?).await?;
-    let began = std::time::Instant::now();
-    program.terminate()?;
-    let ended = program.wait(END_LIMIT).await;
-    // The collector of its lines may be a moment behind.
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    let lines = program.lines().join("\n");
-    if !matches!(&ended, Ok(status) if status.success()) {
+    let ended = program.end().await?;
+    let (status, lines) = (&ended.status, &ended.lines);
+    if !ended.is_well() {
         let open = open_runs(&cluster).await;
-        panic!("{ended:?} after {kills} kills:\n{lines}\n{open}");
+        panic!("{status:?} after {kills} kills:\n{lines}\n{open}");
     }
-    let done = program.lines_with("DONE");
-    assert_eq!(done.len(), 1, "{lines}");
-    tell(&format!(
-        "{kills} kills; ended within {:?}; {}",
-        began.elapsed(),
-        done[0]
-    ));
+    assert_eq!(ended.done.len(), 1, "{lines}");
+    let (took, done) = (ended.took, &ended.done[0]);
+    tell(&format!("{kills} kills; ended within {took:?}; {done}"));
     Ok(())
-}
-
-#[expect(
-    clippy::print_stdout,
-    reason = "shown with --nocapture, for the record"
-)]
-fn tell(line: &str) {
-    println!("{line}");
 }
 
 fn seconds() -> Result<u64, Error> {

@@ -8,16 +8,15 @@ use steadfast_proto::temporal::common::v1::WorkflowType;
 use steadfast_proto::temporal::enums::v1::EventType;
 use steadfast_proto::temporal::taskqueue::v1::TaskQueue;
 use steadfast_proto::temporal::workflowservice::v1 as wire;
-
 use steadfast_sdk::client::{RawClient, RawWorker, command, execution, payloads, wait_for_close};
 use steadfast_tests::cluster::Cluster;
 use steadfast_tests::command::steadfast;
+use steadfast_tests::everything::{Everything, tell};
 use steadfast_tests::front_door::FrontDoor;
-use steadfast_tests::program::Program;
 use steadfast_tests::{Error, sdk};
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 use tonic::{Request, Status};
 
 const TRANSFERS: usize = 10;
@@ -240,41 +239,17 @@ async fn the_go_sdk_uses_everything_over_ten_planned_transfers_without_an_error(
 -> Result<(), Error> {
     let _alone = ONE_AT_A_TIME.lock().await;
     let cluster = Cluster::start(3).await?;
-    let door = FrontDoor::open(&cluster).await?;
-    let mut command = sdk::go("everything")?;
-    command
-        .env("ADDRESS", &door.address)
-        .env("TASK_QUEUE", "everything");
-    let mut program = Program::start("everything", &mut command)?;
-    program
-        .wait_for_line("READY", Duration::from_secs(60))
-        .await?;
+    let program = Everything::start(&cluster, &mut sdk::go("everything")?).await?;
     let others = transfer(&cluster, 2 * BETWEEN).await?;
-    let began = Instant::now();
-    program.terminate()?;
-    let ended = program.wait(Duration::from_secs(100)).await;
-    // The collector of its lines may be a moment behind.
-    sleep(Duration::from_millis(200)).await;
-    let lines = program.lines().join("\n");
-    assert!(
-        matches!(&ended, Ok(status) if status.success()),
-        "{ended:?}:\n{lines}"
-    );
-    let done = program.lines_with("DONE").join(" ");
+    let ended = program.end().await?;
+    let (status, lines) = (&ended.status, &ended.lines);
+    assert!(ended.is_well(), "{status:?}:\n{lines}");
+    let (took, done) = (ended.took, ended.done.join(" "));
     tell(&format!(
-        "{others} transfers; ended within {:?}; {done}",
-        began.elapsed()
+        "{others} transfers; ended within {took:?}; {done}"
     ));
     assert_eq!(others, TRANSFERS, "each transfer makes another leader");
     // A call that the SDK gave up, so that its user does not know what came of it.
     assert!(!done.contains("unknown"), "{done}");
     Ok(())
-}
-
-#[expect(
-    clippy::print_stdout,
-    reason = "shown with --nocapture, for the record"
-)]
-fn tell(line: &str) {
-    println!("{line}");
 }

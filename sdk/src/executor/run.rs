@@ -409,15 +409,10 @@ impl Run {
 
     /// What is left of the commands when a task's events are over has no event.
     fn nothing_left(&self, at: &HistoryEvent) -> Result<(), TaskFailure> {
-        match self.unmatched.front() {
-            None => Ok(()),
-            Some(issued) => Err(TaskFailure::nondeterminism(format!(
-                "the code gives {}; the history has {} (event {}) there",
-                matching::of_command(issued),
-                at.event_type().as_str_name(),
-                at.event_id
-            ))),
-        }
+        self.no_command_left(|| {
+            let name = at.event_type().as_str_name();
+            format!("the history has {name} (event {}) there", at.event_id)
+        })
     }
 
     /// The history is over, and code has done nothing that it does not tell of.
@@ -425,12 +420,16 @@ impl Run {
     /// # Errors
     /// The first command that has no event.
     pub fn is_replayed(&self) -> Result<(), TaskFailure> {
+        self.no_command_left(|| format!("the history ends before (event {})", self.last_event_id))
+    }
+
+    fn no_command_left(&self, instead: impl FnOnce() -> String) -> Result<(), TaskFailure> {
         match self.unmatched.front() {
             None => Ok(()),
             Some(issued) => Err(TaskFailure::nondeterminism(format!(
-                "the code gives {}; the history ends before (event {})",
+                "the code gives {}; {}",
                 matching::of_command(issued),
-                self.last_event_id
+                instead()
             ))),
         }
     }
